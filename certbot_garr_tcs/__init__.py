@@ -1,0 +1,1 @@
+"""Certbot plugin suite for GARR TCS."""

@@ -1,0 +1,1 @@
+"""Which CA, and as whom."""

@@ -1,0 +1,1 @@
+"""Prove control of names."""

@@ -1,0 +1,1 @@
+"""Put a certificate where a service reads it."""

@@ -1,0 +1,46 @@
+"""The error tree: what failed, on what, with what answer, and one next step."""
+
+from __future__ import annotations
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+class GarrTcsError(Exception):
+    """Say what failed and what to do next, in one line.
+
+    ``message``: what failed, on what, with what answer. ``hint``: one next step, naming the option,
+    key or command. Both are one line each, because Certbot shows the ``repr`` of some errors.
+    Neither ever holds a secret.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        """Keep both parts, folded to one line each."""
+        self.message = _one_line(message)
+        self.hint = _one_line(hint)
+        super().__init__(f"{self.message.rstrip('.')}. {self.hint}" if self.hint else self.message)
+
+
+class ConfigError(GarrTcsError):
+    """Something in garr-tcs.ini, or among our options, cannot be used as it stands."""
+
+
+class AccountError(GarrTcsError):
+    """There is no CA account that may be used for this run."""
+
+
+class ChallengeError(GarrTcsError):
+    """Control of a name could not be proved."""
+
+
+class DnsError(ChallengeError):
+    """A name server gave no answer, or another one than was needed."""
+
+
+class DeployError(GarrTcsError):
+    """A target does not hold, or its service does not serve, what it should."""
+
+
+class SandboxError(GarrTcsError):
+    """The practice CA could not be set up, or did not do what was expected of it."""
