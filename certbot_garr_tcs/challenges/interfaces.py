@@ -33,20 +33,20 @@ class ISolver(Interface):  # type: ignore[misc]
 
     challenge_type = Attribute("dns-01 or http-01: the one type of challenge that it solves.")
 
-    def present(challenges):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, N805
+    def present(challenges):  # type: ignore[no-untyped-def]  # noqa: ANN201, N805
         """Publish the proof of every challenge.
 
         MUST return quickly (it does not wait until the proof is visible), and MUST allow several
         values under one name.
         """
 
-    def wait(challenges):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, N805
+    def wait(challenges):  # type: ignore[no-untyped-def]  # noqa: ANN201, N805
         """Return when the CA will see every proof, or raise when time is up.
 
         MAY be slow. MUST NOT change anything.
         """
 
-    def clean_up(challenges):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, N805
+    def clean_up(challenges):  # type: ignore[no-untyped-def]  # noqa: ANN201, N805
         """Withdraw what ``present`` published.
 
         MUST work after a failed or missing ``present``, MUST be repeatable, and MUST remove only

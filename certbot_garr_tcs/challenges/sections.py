@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
-from typing import Optional, Union
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DNS_01 = "dns-01"
 HTTP_01 = "http-01"
@@ -48,9 +50,9 @@ class Rfc2136Settings:
     is found by SOA. ``tsig``: ``None`` updates without a key. ``timeout_seconds``: for all of waiting.
     """
 
-    server: Optional[str] = None
-    zone: Optional[str] = None
-    tsig: Optional[TsigKey] = None
+    server: str | None = None
+    zone: str | None = None
+    tsig: TsigKey | None = None
     propagation: Propagation = field(default_factory=Propagation)
     timeout_seconds: float = 120.0
 
@@ -72,7 +74,7 @@ class SolverSection:
 
     challenge_type: str
     suffix: str
-    how: Union[Rfc2136Settings, DelegateSettings]
+    how: Rfc2136Settings | DelegateSettings
     source: Path
 
     @property

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OUTPUTS = ("cert", "chain", "fullchain", "key", "combined", "pkcs12")
 """What a target can ask for: key of the section, and name of the content."""
@@ -28,8 +30,8 @@ class Probe:
 
     host: str
     port: int
-    starttls: Optional[str] = None
-    server_name: Optional[str] = None
+    starttls: str | None = None
+    server_name: str | None = None
     timeout_seconds: float = 30.0
 
 
@@ -45,16 +47,16 @@ class Target:
     lineage: str
     outputs: tuple[Output, ...]
     source: Path
-    owner: Optional[str] = None
-    group: Optional[str] = None
+    owner: str | None = None
+    group: str | None = None
     combined_order: tuple[str, ...] = ("fullchain", "key")
     key_format: str = "pkcs8"
-    pkcs12_password_file: Optional[Path] = None
-    pkcs12_alias: Optional[str] = None
+    pkcs12_password_file: Path | None = None
+    pkcs12_alias: str | None = None
     pkcs12_legacy: bool = False
     mkdir: bool = False
     follow_symlinks: bool = False
     test: tuple[str, ...] = ()
     reload: tuple[str, ...] = ()
     command_timeout_seconds: float = 60.0
-    probe: Optional[Probe] = None
+    probe: Probe | None = None
