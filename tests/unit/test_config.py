@@ -117,7 +117,7 @@ def test_a_file_without_account_says_nothing_about_the_ca(write, text):
         ("[dns-01 a.example]\n[dns-01 A.example.]\n", "stands there twice"),
         ("[account]\neab-kid = x\neab_kid = y\n", "dashes and underscores"),
         ("[account]\nthis is no line\n", 'line 2 is neither "[section]" nor "key = value"'),
-        ("[account]\nemail = \"a@b.example\n", "line 2 is neither"),
+        ('[account]\nemail = "a@b.example\n', "line 2 is neither"),
         ("[account\n", "line 1"),
         ("[account]\n[[inner]]\nx = y\n", "single brackets"),
         ("[[account]]\n", "line 1: the section's brackets do not match"),
@@ -192,7 +192,12 @@ def test_what_is_wrong_is_named_with_what_would_be_right(write, text, words):
 
 
 @pytest.mark.parametrize(
-    "line", [f"eab-hmac-key = {KEY[:30]}#{KEY[30:]}", f"eab-hmac-key = {KEY[:30]}#{KEY[30:]} # comment", "email = a#b@c.example"]
+    "line",
+    [
+        f"eab-hmac-key = {KEY[:30]}#{KEY[30:]}",
+        f"eab-hmac-key = {KEY[:30]}#{KEY[30:]} # comment",
+        "email = a#b@c.example",
+    ],
 )
 def test_a_sharp_that_would_cut_a_value_is_refused(write, line):
     """The library would take the rest for a comment, silently."""
@@ -245,7 +250,7 @@ def test_a_file_of_somebody_else_is_refused(write):
 
 def test_what_is_no_file_is_refused(tmp_path):
     """A folder, a missing file, binary or endless content: each has its message."""
-    with pytest.raises(ConfigError, match="no regular file|Is a directory"):
+    with pytest.raises(ConfigError, match="no regular file"):
         config.load(tmp_path)
     with pytest.raises(ConfigError, match="No such file"):
         config.load(tmp_path / "missing.ini")
@@ -270,7 +275,7 @@ def test_secrets_come_from_files_beside(write):
 def test_secret_files_are_checked_like_the_file_itself(write):
     """A secret that others can read is refused, with the chmod."""
     write(KEY, 0o644, name="hmac")
-    with pytest.raises(ConfigError, match="eab-hmac-key-file cannot be used: .*chmod 600"):
+    with pytest.raises(ConfigError, match=r"eab-hmac-key-file cannot be used: .*chmod 600"):
         config.load(write("[account]\neab-kid = kid-1\neab-hmac-key-file = hmac\n"))
 
 

@@ -65,7 +65,8 @@ def test_must_staple_typed_and_stored():
 
 
 @pytest.mark.parametrize(
-    ("selection", "names", "warned"), [(HARICA, 20, False), (HARICA, 21, True), (SECTIGO, 99, False), (OTHER, 99, False)]
+    ("selection", "names", "warned"),
+    [(HARICA, 20, False), (HARICA, 21, True), (SECTIGO, 99, False), (OTHER, 99, False)],
 )
 def test_many_names(selection, names, warned):
     """More names than the CA is known to take are warned about, not refused: it may have changed."""

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from certbot_garr_tcs.account import presets
 from certbot_garr_tcs.account.binding import Binding
 from certbot_garr_tcs.account.selection import Run, Wish, file_directory, select
 from certbot_garr_tcs.account.settings import AccountSettings
@@ -145,8 +144,6 @@ def test_a_trial_run_reaches_no_ca_without_a_staging_directory(run, wish, accoun
 def test_public_staging_directories_stay_what_they_are(wish, account, url):
     """Let's Encrypt has a staging directory, and a typed staging directory is one."""
     assert select(replace(WISH, run=Run.DRY_RUN, **wish), account).directory_url == url
-
-
 
 
 def test_a_live_dry_run_must_be_allowed_and_says_what_it_costs():
