@@ -97,9 +97,7 @@ def _fresh_folder(chosen: Path | None) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         used = any(folder.iterdir())
     except OSError as error:
-        raise SandboxError(
-            f"cannot use {folder}: {error.strerror}", "Name another folder with --folder"
-        ) from error
+        raise SandboxError(f"cannot use {folder}: {error.strerror}", "Name another folder with --folder") from error
     if used:
         raise SandboxError(f"{folder} is not empty", "Remove it, or name another one with --folder")
     return folder

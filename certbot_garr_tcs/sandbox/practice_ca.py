@@ -74,6 +74,14 @@ class Request:
     payload: Mapping[str, Any] = field(default_factory=dict)
 
 
+def new_key() -> tuple[str, str]:
+    """Return a new key ID and HMAC key (256 bits, base64url).
+
+    The HMAC key never begins with a dash: Certbot's ``--eab-hmac-key`` would take it for an option.
+    """
+    return f"kid-{secrets.token_hex(8)}", f"k{secrets.token_urlsafe(32)[1:]}"
+
+
 class PracticeCa:
     """Hold one folder and the server that runs in it; use it in a ``with`` statement.
 
@@ -164,7 +172,7 @@ class PracticeCa:
 
     def add_key(self) -> tuple[str, str]:
         """Make another EAB key, usable at once, and return its key ID and HMAC key (base64url)."""
-        key_id, hmac_key = f"kid-{secrets.token_hex(8)}", secrets.token_urlsafe(32)
+        key_id, hmac_key = new_key()
         self._write_keys({**self._keys(), key_id: hmac_key})
         return key_id, hmac_key
 
@@ -232,9 +240,7 @@ class PracticeCa:
         deadline = time.monotonic() + _START_SECONDS
         while not port_file.exists():
             if not self.running or time.monotonic() > deadline:
-                raise SandboxError(
-                    f"{self.options.name} did not start: {self._last_words()}", f"Read {self.log}"
-                )
+                raise SandboxError(f"{self.options.name} did not start: {self._last_words()}", f"Read {self.log}")
             time.sleep(0.02)
         return int(port_file.read_text(encoding="utf-8"))
 

@@ -159,6 +159,4 @@ def files_with(secret: str, *folders: Path) -> list[Path]:
     """Return every file below the folders that holds the secret; links are not followed."""
     needle = secret.encode()
     files = (file for folder in folders for file in sorted(folder.rglob("*")))
-    return [
-        file for file in files if file.is_file() and not file.is_symlink() and needle in file.read_bytes()
-    ]
+    return [file for file in files if file.is_file() and not file.is_symlink() and needle in file.read_bytes()]

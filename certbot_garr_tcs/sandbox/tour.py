@@ -49,9 +49,7 @@ class Story:
 class Tour:
     """Hold two practice CAs, one certbot, and the stories of the certificates so far."""
 
-    def __init__(
-        self, first: PracticeCa, second: PracticeCa, certbot: Certbot, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, first: PracticeCa, second: PracticeCa, certbot: Certbot, say: Callable[[str], None]) -> None:
         """Take what the tour is made with; ``say`` prints one line."""
         self._first = first
         self._second = second
@@ -89,9 +87,7 @@ class Tour:
         self._run(*_RENEW)
         old = self._stories[-1]
         new = self._new_story("a renewal", NAME, (NAME,), self._first)
-        self._expect(
-            new.certificate.serial_number != old.certificate.serial_number, "it is another one than before"
-        )
+        self._expect(new.certificate.serial_number != old.certificate.serial_number, "it is another one than before")
         old.chapters.append("renewed")
 
     def _move(self) -> None:
@@ -101,9 +97,7 @@ class Tour:
         self._run(*_RENEW)
         self._stories[-1].chapters.append("moved")
         self._new_story("moved here, in use", NAME, (NAME,), self._second)
-        self._expect(
-            len(self._first.orders()) == orders_before, f"{self._first.options.name} saw no order more"
-        )
+        self._expect(len(self._first.orders()) == orders_before, f"{self._first.options.name} saw no order more")
         stored = (self._certbot.config_dir / "renewal" / f"{NAME}.conf").read_text(encoding="utf-8")
         self._expect(self._second.directory_url in stored, "the lineage now renews at the new CA")
 
@@ -114,9 +108,7 @@ class Tour:
         story = self._new_story("issued", WILDCARD[0], WILDCARD, self._second)
         self._run("revoke", "-n", "--cert-name", WILDCARD[0])
         self._expect(self._second.is_revoked(story.certificate), "the CA's revocation list names it")
-        self._expect(
-            not self._second.is_revoked(self._certbot.certificate(NAME)), f"that of {NAME} is still good"
-        )
+        self._expect(not self._second.is_revoked(self._certbot.certificate(NAME)), f"that of {NAME} is still good")
         story.chapters.append("revoked")
 
     def _look_for_secrets(self) -> None:
@@ -134,9 +126,7 @@ class Tour:
         self._say(f"== {number}. {text}")
 
     def _write_account(self, ca: PracticeCa) -> None:
-        write_private(
-            self._certbot.ini, account_section(ca.directory_url, ca.eab_kid, ca.eab_hmac_key).encode()
-        )
+        write_private(self._certbot.ini, account_section(ca.directory_url, ca.eab_kid, ca.eab_hmac_key).encode())
         self._say(f"-- {self._certbot.ini}: [account] of {ca.options.name}, {ca.directory_url}")
 
     def _run(self, *arguments: str) -> None:
@@ -150,9 +140,7 @@ class Tour:
 
     def _new_story(self, chapter: str, lineage: str, names: tuple[str, ...], ca: PracticeCa) -> Story:
         certificate = self._certbot.certificate(lineage)
-        self._expect(
-            dns_names(certificate) == sorted(names), f"a certificate for {', '.join(names)} is there"
-        )
+        self._expect(dns_names(certificate) == sorted(names), f"a certificate for {', '.join(names)} is there")
         self._expect(issuer_name(certificate) == ca.options.name, f"{ca.options.name} issued it")
         self._expect(certificate in ca.issued(), "it is in that CA's own books")
         self._stories.append(Story(certificate, [chapter]))
