@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import warnings
 from typing import TYPE_CHECKING, Any
 
-import josepy
-from acme import challenges, messages
-from certbot import achallenges, configuration
-from certbot._internal import constants
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certbot_garr_tcs.challenges.interfaces import Challenge
+
+with warnings.catch_warnings():
+    # Certbots of distributions import what their companions have deprecated since.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import josepy
+    from acme import challenges, messages
+    from certbot import achallenges, configuration
+    from certbot._internal import constants
 
 if TYPE_CHECKING:
     from pathlib import Path
