@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from certbot_garr_tcs.errors import DnsError
 
 
@@ -14,17 +16,19 @@ class UpdateRefusedError(DnsError):
         self.answer = answer
 
 
-def hint_for(answer: str, zone: str, key: str | None) -> str:
-    """Return one next step for an answer code of RFC 2136 §2.2 or RFC 8945 §5.
+@dataclass(frozen=True)
+class Hint:
+    """Know what a next step has to name: zone, section of garr-tcs.ini, TSIG key."""
 
-    ``key``: the TSIG key's name, ``None`` where there is none.
-    """
-    if answer == "REFUSED" and key is None:
-        return (
-            f"Give the [dns-01] section the key that may update {zone}: tsig-keyfile, or tsig-name and"
-            " tsig-secret."
-        )
-    return _HINTS.get(answer, _ANY_OTHER).format(zone=zone, key=key or "(none)")
+    zone: str
+    section: str
+    key: str | None
+
+    def on(self, answer: str) -> str:
+        """Return one next step for an answer code of RFC 2136 §2.2 or RFC 8945 §5."""
+        unsigned = answer == "REFUSED" and self.key is None
+        text = _NO_KEY if unsigned else _HINTS.get(answer, _ANY_OTHER)
+        return text.format(zone=self.zone, section=self.section, key=self.key or "(none)")
 
 
 def apart(seconds: int) -> str:
@@ -33,16 +37,21 @@ def apart(seconds: int) -> str:
     return f"{ahead} by {abs(seconds)} s"
 
 
+SILENT = (
+    "Is the server running, and are UDP and TCP to it open from here? If it is another one, name it as"
+    " server in {section}."
+)
+_NO_KEY = "Give {section} the key that may update {zone}: tsig-keyfile, or tsig-name and tsig-secret."
 _HINTS = {
     "REFUSED": (
         "Let the update-policy (or allow-update) of {zone} grant key {key} TXT records at _acme-challenge"
-        " names; if this server is a secondary, name the primary as server in the [dns-01] section."
+        " names; if this server is a secondary, name the primary as server in {section}."
     ),
     "NOTAUTH": (
         "This server is not authoritative for {zone}, or does not let key {key} update it: name the zone's"
-        " primary as server in the [dns-01] section, or add a section for {zone}."
+        " primary as server in {section}, or add a section for {zone}."
     ),
-    "NOTZONE": "Correct zone in the [dns-01] section: a name to be changed is not inside {zone}.",
+    "NOTZONE": "Correct zone in {section}: a name to be changed is not inside {zone}.",
     "BADKEY": (
         "The server knows no key {key} with this algorithm: compare tsig-name and tsig-algorithm (or the"
         " tsig-keyfile) with its key statement."
@@ -55,7 +64,7 @@ _HINTS = {
         " or expired)."
     ),
     "FORMERR": "Read the server's log: it did not understand the UPDATE; a middlebox may have changed it.",
-    "NOTIMP": "Name a server that takes dynamic updates as server in the [dns-01] section.",
+    "NOTIMP": "Name a server that takes dynamic updates as server in {section}.",
     "YXDOMAIN": "Read the server's log: it applied rules of its own to the UPDATE.",
 }
 _ANY_OTHER = "Read the log of the server: it says why it did not update {zone}."

@@ -15,7 +15,7 @@ import dns.rdatatype
 import dns.tsig
 import dns.update
 
-from certbot_garr_tcs.challenges.dns.answers import UpdateRefusedError, apart, hint_for
+from certbot_garr_tcs.challenges.dns.answers import SILENT, Hint, UpdateRefusedError, apart
 from certbot_garr_tcs.challenges.dns.signing import clocks_apart_seconds, find_signature, verify
 from certbot_garr_tcs.challenges.dns.transport import Exchange, NoAnswerError, Silence, exchange
 from certbot_garr_tcs.errors import DnsError
@@ -78,14 +78,18 @@ class Client:
         return answer
 
     def update(
-        self, endpoints: Sequence[Endpoint], message: dns.update.UpdateMessage, key: dns.tsig.Key | None
+        self,
+        endpoints: Sequence[Endpoint],
+        message: dns.update.UpdateMessage,
+        key: dns.tsig.Key | None,
+        section: str = "[dns-01]",
     ) -> None:
         """Have a zone updated; return once the server says that it has been.
 
         ``endpoints`` are the addresses of one server: the next one is tried where one gives no answer.
-        A message may so reach the server twice, which does no harm (see ``build_updates``). Raises
+        A message may so reach the server twice, which does no harm (see ``build_update``). Raises
         ``UpdateRefusedError`` where the server said no, ``NoAnswerError`` where none said anything: it
-        may then have been applied, or not.
+        may then have been applied, or not. ``section`` is the title for hints.
         """
         zone = message.zone[0].name.to_text()
         silent: NoAnswerError | None = None
@@ -96,11 +100,15 @@ class Client:
             except NoAnswerError as error:
                 silent = silent or error
                 continue
-            _raise_unless_done(what, zone, answer, complaint, key)
+            if complaint or answer.rcode():
+                hint = Hint(zone, section, None if key is None else key.name.to_text())
+                raise _refusal(what, answer, complaint, hint)
             return
         if silent is None:
-            raise DnsError(f"UPDATE of {zone}: its server has no address", _NO_ADDRESS)
-        raise NoAnswerError(silent.what, silent.silence, _SILENT) from silent
+            raise DnsError(
+                f"UPDATE of {zone}: its server has no address", f"Name one that has as server in {section}."
+            )
+        raise NoAnswerError(silent.what, silent.silence, SILENT.format(section=section)) from silent
 
     def _ask(
         self,
@@ -156,11 +164,6 @@ class Client:
 
 
 _TC = 0x02
-_NO_ADDRESS = "Name one that has as server in the [dns-01] section."
-_SILENT = (
-    "Is the server running, and are UDP and TCP to it open from here? If it is another one, name it as"
-    " server in the [dns-01] section."
-)
 
 
 def _parse(wire: bytes) -> dns.message.Message:
@@ -172,15 +175,12 @@ def _parse(wire: bytes) -> dns.message.Message:
     return message
 
 
-def _raise_unless_done(
-    what: str, zone: str, answer: dns.message.Message, complaint: str, key: dns.tsig.Key | None
-) -> None:
+def _refusal(what: str, answer: dns.message.Message, complaint: str, hint: Hint) -> DnsError:
+    """Make the error of a server's no; a complaint of our own leaves open what the server did."""
     code = dns.rcode.to_text(answer.rcode())
-    key_name = None if key is None else key.name.to_text()
-    if complaint and not complaint.startswith("BAD"):
-        raise DnsError(f"{what}: {code}, but {complaint}", hint_for("BADSIG", zone, key_name))
-    if complaint:
+    if complaint.startswith("BAD"):
         named = complaint.split(",", maxsplit=1)[0]
-        raise UpdateRefusedError(f"{what}: {code} ({complaint})", hint_for(named, zone, key_name), named)
-    if answer.rcode() != dns.rcode.NOERROR:
-        raise UpdateRefusedError(f"{what}: {code}", hint_for(code, zone, key_name), code)
+        return UpdateRefusedError(f"{what}: {code} ({complaint})", hint.on(named), named)
+    if complaint:
+        return DnsError(f"{what}: {code}, but {complaint}", hint.on("BADSIG"))
+    return UpdateRefusedError(f"{what}: {code}", hint.on(code), code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from certbot_garr_tcs.errors import ConfigError
 
@@ -33,11 +33,14 @@ class Server:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Hold one address that questions can be sent to, and the host name that led there."""
+    """Hold one address that questions can be sent to, and the host name that led there.
+
+    Two names for one address and port are one endpoint.
+    """
 
     address: str
     port: int = DNS_PORT
-    host: str = ""
+    host: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         """Write it for messages."""

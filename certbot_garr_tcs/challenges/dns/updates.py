@@ -18,6 +18,8 @@ TTL_SECONDS = 60
 """Of the records that we add: long enough for one validation, short enough to be gone after it."""
 
 LARGEST_OCTETS = 65535
+"""Of any message (RFC 1035 §4.2.2)."""
+
 _RESERVED_OCTETS = 12 + 255 + 4 + 512
 """Header, zone section and TSIG record (a key name, an algorithm name, a MAC of at most 64 octets)."""
 
@@ -40,29 +42,26 @@ class TxtRecord:
         return len(self.name.to_wire() or b"") + 10 + 1 + len(self.value.encode())
 
 
-def build_updates(
-    zone: dns.name.Name, records: Sequence[TxtRecord], *, add: bool
-) -> list[dns.update.UpdateMessage]:
-    """Return the messages that add, or delete, these values in ``zone``: one, while it is not too large.
+def build_update(zone: dns.name.Name, records: Sequence[TxtRecord], *, add: bool) -> dns.update.UpdateMessage:
+    """Return the message that adds, or deletes, these values in ``zone``.
 
     Values come and go one by one (RFC 2136 §2.5.1, §2.5.4), never as a whole RRset: what somebody else
     put there stays. Both are idempotent (§3.4.2.2, §3.4.2.4): a value that is there is not added again,
-    and one that is not there is not missed, so a message may be sent twice.
+    and one that is not there is not missed, so the message may be sent twice.
     """
-    messages = []
-    for part in split(records, LARGEST_OCTETS - _RESERVED_OCTETS):
-        message = dns.update.UpdateMessage(zone)
-        for record in part:
-            if add:
-                message.add(record.name, TTL_SECONDS, record.rdata)
-            else:
-                message.delete(record.name, record.rdata)
-        messages.append(message)
-    return messages
+    message = dns.update.UpdateMessage(zone)
+    for record in records:
+        if add:
+            message.add(record.name, TTL_SECONDS, record.rdata)
+        else:
+            message.delete(record.name, record.rdata)
+    return message
 
 
-def split(records: Sequence[TxtRecord], room_octets: int) -> Iterator[list[TxtRecord]]:
-    """Cut the records, each once and in order, into parts that fit into ``room_octets``."""
+def split(
+    records: Sequence[TxtRecord], room_octets: int = LARGEST_OCTETS - _RESERVED_OCTETS
+) -> Iterator[list[TxtRecord]]:
+    """Cut the records, each once and in order, into parts that fit into one message each."""
     part: list[TxtRecord] = []
     filled = 0
     for record in dict.fromkeys(records):
