@@ -11,7 +11,7 @@ from configobj import ConfigObj, ConfigObjError, DuplicateError, NestingError, S
 from certbot_garr_tcs.account.settings import account_from_keys
 from certbot_garr_tcs.challenges.parsing import section_from_keys
 from certbot_garr_tcs.challenges.sections import DNS_01, HTTP_01
-from certbot_garr_tcs.deploy.targets import target_from_keys
+from certbot_garr_tcs.deploy.section import target_from_keys
 from certbot_garr_tcs.errors import ConfigError
 from certbot_garr_tcs.keys import did_you_mean
 from certbot_garr_tcs.private import read_private

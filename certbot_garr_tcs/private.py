@@ -33,7 +33,7 @@ def read_private(path: Path) -> str:
     except OSError as error:
         hint = "Give the right path." if isinstance(error, FileNotFoundError) else f"Look at: ls -ld {path}"
         raise ConfigError(f"cannot open {path}: {error.strerror}", hint) from error
-    with os.fdopen(handle, "rb") as file:
+    try:
         seen = os.fstat(handle)
         if not stat.S_ISREG(seen.st_mode):
             raise ConfigError(f"{path} is no regular file", "Give the path of a file.")
@@ -47,7 +47,10 @@ def read_private(path: Path) -> str:
                 f"{path} has mode {stat.S_IMODE(seen.st_mode):04o}: others than its owner can get at its secrets",
                 f"Run: chmod 600 {path}",
             )
-        content = file.read(_MOST_BYTES + 1)
+        with os.fdopen(os.dup(handle), "rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    finally:
+        os.close(handle)
     if len(content) > _MOST_BYTES:
         raise ConfigError(f"{path} is larger than 1 MiB", "Give the path of the right file.")
     try:

@@ -113,6 +113,7 @@ def _url(keys: Keys, key: str) -> str | None:
     problem = url_problem(url) if url else None
     if problem:
         keys.wrong(key, problem)
+        return None
     return url
 
 

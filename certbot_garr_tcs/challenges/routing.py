@@ -30,9 +30,7 @@ def best_section(name: str, sections: Iterable[SolverSection], challenge_type: s
     return max(matching, key=lambda section: _length(name, section) or 0, default=None)
 
 
-def preferences(
-    name: str, sections: Sequence[SolverSection], preferred: Sequence[str] = ()
-) -> tuple[str, ...]:
+def preferences(name: str, sections: Sequence[SolverSection], preferred: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the challenge types that the sections can do for ``name``, best first.
 
     The longer suffix comes first, and dns-01 before http-01 where both are equally long. ``preferred``

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 OUTPUTS = ("cert", "chain", "fullchain", "key", "combined", "pkcs12")
@@ -13,6 +14,12 @@ OUTPUTS = ("cert", "chain", "fullchain", "key", "combined", "pkcs12")
 
 HOLDS_KEY = frozenset({"key", "combined", "pkcs12"})
 """Outputs that hold the private key, and so get ``key-mode``."""
+
+KEY_FORMATS = ("pkcs8", "traditional")
+"""PKCS#8 (RFC 5958), or the algorithm's own (RFC 8017 appendix A.1.2, RFC 5915)."""
+
+STARTTLS = ("smtp", "imap", "ldap", "postgres")
+"""Protocols in which TLS begins after a few words in clear."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +30,26 @@ class Output:
     path: Path
     mode: int
 
+    def __post_init__(self) -> None:
+        """Refuse what could not be written, or what would show a key."""
+        if self.kind not in OUTPUTS or not self.path.is_absolute():
+            raise ValueError(f"no output: {self.kind} at {self.path}")
+        if self.mode & (0o027 if self.holds_key else 0o022):
+            raise ValueError(f"mode {self.mode:04o} is too wide for {self.kind}")
+
+    @property
+    def holds_key(self) -> bool:
+        """Tell whether the file holds the private key."""
+        return self.kind in HOLDS_KEY
+
 
 @dataclass(frozen=True)
 class Probe:
-    """Say where the served certificate can be seen."""
+    """Say where the served certificate can be seen.
+
+    ``starttls``: one of ``STARTTLS``, ``None`` where TLS begins at once. ``server_name``: sent as SNI
+    (RFC 6066 §3); ``None`` leaves the choice to whoever knows the certificate.
+    """
 
     host: str
     port: int
@@ -34,13 +57,26 @@ class Probe:
     server_name: str | None = None
     timeout_seconds: float = 30.0
 
+    def __post_init__(self) -> None:
+        """Refuse an address that nobody could listen on."""
+        if not self.host or not 0 < self.port < 1 << 16 or self.timeout_seconds <= 0:
+            raise ValueError(f"no probe: {self.host!r} port {self.port}")
+        if self.starttls is not None and self.starttls not in STARTTLS:
+            raise ValueError(f"no STARTTLS protocol: {self.starttls}")
+
+    @property
+    def where(self) -> str:
+        """Return host and port as the user wrote them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 @dataclass(frozen=True)
 class Target:
     """Say which files must hold what of one lineage, for which service.
 
     ``owner``, ``group``: names or numbers as written, ``None`` leaves the running user's. ``test`` and
-    ``reload`` are argument vectors, run without a shell. ``source``: file, for messages.
+    ``reload`` are argument vectors, run without a shell. A target without outputs only tests, reloads and
+    probes: its service reads Certbot's files itself. ``source``: file, for messages.
     """
 
     name: str
@@ -60,3 +96,24 @@ class Target:
     reload: tuple[str, ...] = ()
     command_timeout_seconds: float = 60.0
     probe: Probe | None = None
+
+    @property
+    def title(self) -> str:
+        """Return the section's heading as the user wrote it, in brackets."""
+        return f"[deploy {self.name}]"
+
+
+def clashes(targets: Iterable[Target]) -> list[str]:
+    """Return one sentence for each path that more than one target wants to write.
+
+    Paths are compared as written; the rollout compares what they resolve to.
+    """
+    wanted_by: dict[Path, list[str]] = {}
+    for target in targets:
+        for output in target.outputs:
+            wanted_by.setdefault(output.path, []).append(target.title)
+    return [
+        f"{path} is written by {' and '.join(titles)}; give each target a path of its own"
+        for path, titles in wanted_by.items()
+        if len(titles) > 1
+    ]

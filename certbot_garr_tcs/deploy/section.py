@@ -1,0 +1,189 @@
+"""Turn the keys of a [deploy …] section into a Target, or into words that say what is wrong (pure)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from certbot_garr_tcs.deploy.keys import Reader, did_you_mean
+from certbot_garr_tcs.deploy.presets import PRESETS, this_family
+from certbot_garr_tcs.deploy.targets import (
+    HOLDS_KEY,
+    KEY_FORMATS,
+    OUTPUTS,
+    STARTTLS,
+    Output,
+    Probe,
+    Target,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+KEYS = (
+    "preset",
+    "lineage",
+    *OUTPUTS,
+    "combined-order",
+    "pkcs12-password-file",
+    "pkcs12-alias",
+    "pkcs12-legacy",
+    "key-format",
+    "owner",
+    "mode",
+    "key-mode",
+    "mkdir",
+    "follow-symlinks",
+    "test",
+    "reload",
+    "command-timeout",
+    "probe",
+    "probe-starttls",
+    "probe-name",
+    "probe-timeout",
+)
+"""Every key that a section may have."""
+
+STARTTLS_PORTS = {25: "smtp", 587: "smtp", 143: "imap", 389: "ldap", 5432: "postgres"}
+"""Ports where TLS never begins at once (IANA's registry of service names): the default there."""
+
+_PIECES = ("cert", "chain", "fullchain", "key")
+
+
+def _owner(read: Reader) -> tuple[str | None, str | None]:
+    value = read.text("owner")
+    if value is None:
+        return None, None
+    match = re.fullmatch(r"([^:\s]+)(?::([^:\s]+))?", value)
+    if match is None:
+        read.wrong("owner", f"{value!r} is not user or user:group; write for example root:ssl-cert")
+        return None, None
+    return match.group(1), match.group(2)
+
+
+def _combined_order(read: Reader) -> tuple[str, ...]:
+    value = read.text("combined-order")
+    if value is None:
+        return ("fullchain", "key")
+    pieces = tuple(value.replace(",", " ").split())
+    if (
+        not pieces
+        or len(set(pieces)) < len(pieces)
+        or not set(pieces) <= set(_PIECES)
+        or "key" not in pieces
+        or ("fullchain" in pieces) == ("cert" in pieces)
+        or {"fullchain", "chain"} <= set(pieces)
+    ):
+        read.wrong("combined-order", f"{value!r} is no order; write for example fullchain key, or key cert chain")
+        return ("fullchain", "key")
+    return pieces
+
+
+def _host_and_port(value: str) -> tuple[str, int] | None:
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/]+)):(\d{1,5})", value)
+    if match is None or not 0 < int(match.group(3)) < 1 << 16:
+        return None
+    return match.group(1) or match.group(2), int(match.group(3))
+
+
+def _probe(read: Reader) -> Probe | None:
+    value = read.text("probe")
+    starttls = read.choice("probe-starttls", (*STARTTLS, "none"))
+    timeout_seconds = read.seconds("probe-timeout", 30.0)
+    server_name = read.text("probe-name")
+    if value is None:
+        for key in ("probe-starttls", "probe-name", "probe-timeout"):
+            if read.text(key) is not None:
+                read.wrong(key, "says how to probe, but not where; add probe = host:port")
+        return None
+    address = _host_and_port(value)
+    if address is None:
+        read.wrong("probe", f"{value!r} is not host:port; write for example www.example.it:443 or [::1]:443")
+        return None
+    host, port = address
+    if starttls is None:
+        starttls = STARTTLS_PORTS.get(port)
+    return Probe(host, port, None if starttls == "none" else starttls, server_name, timeout_seconds)
+
+
+def _outputs(read: Reader) -> tuple[Output, ...]:
+    mode = read.mode("mode", 0o644, forbidden=0o022, whose="files that only the owner may write")
+    key_mode = read.mode("key-mode", 0o600, forbidden=0o027, whose="a private key")
+    outputs = []
+    seen: dict[Path, str] = {}
+    for kind in OUTPUTS:
+        path = read.path(kind)
+        if path is None:
+            continue
+        if path in seen:
+            read.wrong(kind, f"{path} is the path of {seen[path]} too; give each a file of its own")
+        seen[path] = kind
+        outputs.append(Output(kind, path, key_mode if kind in HOLDS_KEY else mode))
+    return tuple(outputs)
+
+
+def _with_preset(read: Reader, family: str) -> dict[str, str]:
+    """Return the section's keys on top of its preset's; an empty value drops the preset's."""
+    keys = dict(read.keys)
+    preset = keys.pop("preset", None)
+    if preset is not None and preset not in PRESETS:
+        read.wrong(
+            "preset",
+            f"{preset!r} is not known{did_you_mean(preset, PRESETS)}; there are {', '.join(PRESETS)}",
+        )
+        preset = None
+    base = PRESETS[preset].keys_for(family, keys.get("lineage", "")) if preset else {}
+    for key, value in keys.items():
+        if not value and key not in base:
+            read.wrong(key, "has no value; write one, or leave the key out")
+    return {key: value for key, value in {**base, **keys}.items() if value}
+
+
+def target_from_keys(
+    name: str, keys: Mapping[str, str], source: Path, *, family: str | None = None
+) -> tuple[Target | None, list[str]]:
+    """Return the Target that a ``[deploy NAME]`` section asks for, and all that is wrong with it.
+
+    ``keys``: dashes normalised (``key-mode``), values as strings with quotes stripped. ``family`` chooses
+    the preset's distribution; by default this machine's. Each problem is ``key: what is wrong; what would
+    be right``. The Target is ``None`` if and only if there is a problem. Neither paths, owners nor commands
+    are looked up: that is the rollout's.
+    """
+    read = Reader(keys)
+    for key in sorted(set(keys) - set(KEYS)):
+        read.wrong(key, f"is no key of a [deploy …] section{did_you_mean(key, KEYS)}")
+    read.keys = _with_preset(read, family or this_family())
+    lineage = read.text("lineage")
+    if lineage is None and "lineage" not in keys:
+        read.wrong("lineage", "is missing; write the name that certbot certificates shows")
+    elif lineage is not None and (("/" in lineage) or lineage in (".", "..")):
+        read.wrong("lineage", f"{lineage!r} is no name of a lineage; write the one that certbot certificates shows")
+    outputs = _outputs(read)
+    owner, group = _owner(read)
+    password_file = read.path("pkcs12-password-file")
+    keystore = any(output.kind == "pkcs12" for output in outputs)
+    if keystore and read.text("pkcs12-password-file") is None:
+        read.wrong("pkcs12-password-file", "is missing; pkcs12 needs a file that holds the password")
+    target = Target(
+        name=name,
+        lineage=lineage or "?",
+        outputs=outputs,
+        source=source,
+        owner=owner,
+        group=group,
+        combined_order=_combined_order(read),
+        key_format=read.choice("key-format", KEY_FORMATS) or "pkcs8",
+        pkcs12_password_file=password_file,
+        pkcs12_alias=read.text("pkcs12-alias"),
+        pkcs12_legacy=read.boolean("pkcs12-legacy"),
+        mkdir=read.boolean("mkdir"),
+        follow_symlinks=read.boolean("follow-symlinks"),
+        test=read.command("test"),
+        reload=read.command("reload"),
+        command_timeout_seconds=read.seconds("command-timeout", 60.0),
+        probe=_probe(read),
+    )
+    if not read.problems and not (outputs or target.reload):
+        read.wrong("fullchain", "is missing, and so is every other file and reload; name at least one of them")
+    return (None if read.problems else target), read.problems

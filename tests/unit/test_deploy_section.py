@@ -1,0 +1,232 @@
+"""Keys of a [deploy …] section become a Target, or words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from certbot_garr_tcs.deploy.presets import DEBIAN, PRESETS, RHEL, family_of, this_family
+from certbot_garr_tcs.deploy.section import KEYS, target_from_keys
+from certbot_garr_tcs.deploy.targets import Output, Probe, Target, clashes
+
+SOURCE = Path("/etc/letsencrypt/garr-tcs.ini")
+LEAST = {"lineage": "www.example.it", "fullchain": "/tls/www.pem"}
+
+
+def read(keys, family=DEBIAN):
+    return target_from_keys("www", keys, SOURCE, family=family)
+
+
+def test_the_section_of_the_manual_is_read_whole():
+    """Every key of house.md's example ends where the rollout looks for it."""
+    target, problems = read(
+        {
+            "lineage": "www.example.it",
+            "fullchain": "/etc/nginx/tls/www.pem",
+            "key": "/etc/nginx/tls/www.key",
+            "owner": "root:ssl-cert",
+            "key-mode": "0640",
+            "test": "nginx -t",
+            "reload": "sh -c 'systemctl reload nginx'",
+            "probe": "www.example.it:443",
+        }
+    )
+    assert problems == []
+    assert target == Target(
+        name="www",
+        lineage="www.example.it",
+        outputs=(
+            Output("fullchain", Path("/etc/nginx/tls/www.pem"), 0o644),
+            Output("key", Path("/etc/nginx/tls/www.key"), 0o640),
+        ),
+        source=SOURCE,
+        owner="root",
+        group="ssl-cert",
+        test=("nginx", "-t"),
+        reload=("sh", "-c", "systemctl reload nginx"),
+        probe=Probe("www.example.it", 443),
+    )
+    assert target.title == "[deploy www]"
+
+
+def test_the_other_keys_are_read_too():
+    """Formats, switches and times reach the Target."""
+    target, problems = read(
+        {
+            "lineage": "x",
+            "combined": "/tls/x.pem",
+            "combined-order": "key, cert chain",
+            "pkcs12": "/tls/x.p12",
+            "pkcs12-password-file": "/tls/pass",
+            "pkcs12-alias": "jetty",
+            "pkcs12-legacy": "Yes",
+            "key-format": "traditional",
+            "owner": "jetty",
+            "mode": "444",
+            "mkdir": "on",
+            "follow-symlinks": "1",
+            "command-timeout": "2.5",
+            "probe": "[2001:db8::1]:8443",
+            "probe-name": "x.example.it",
+            "probe-timeout": "7",
+        }
+    )
+    assert problems == []
+    assert target.combined_order == ("key", "cert", "chain")
+    assert target.pkcs12_password_file == Path("/tls/pass")
+    assert (target.pkcs12_alias, target.pkcs12_legacy, target.key_format) == ("jetty", True, "traditional")
+    assert (target.owner, target.group, target.mkdir, target.follow_symlinks) == ("jetty", None, True, True)
+    assert target.command_timeout_seconds == 2.5
+    assert target.probe == Probe("2001:db8::1", 8443, None, "x.example.it", 7.0)
+    assert target.probe.where == "[2001:db8::1]:8443"
+    assert {output.mode for output in target.outputs} == {0o600}
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"fulchain": "/x"}, "fulchain: is no key of a [deploy …] section (did you mean fullchain?)"),
+        ({"zzzz": "/x"}, "zzzz: is no key of a [deploy …] section"),
+        ({"fullchain": "tls/www.pem"}, "fullchain: 'tls/www.pem' is no absolute path"),
+        ({"fullchain": "/tls/../www.pem"}, "fullchain: '/tls/../www.pem' is no absolute path"),
+        ({"fullchain": "/"}, "fullchain: '/' is no absolute path"),
+        ({"fullchain": ""}, "fullchain: has no value"),
+        ({"key": "/tls/www.pem"}, "key: /tls/www.pem is the path of fullchain too"),
+        ({"mode": "0999"}, "mode: '0999' is no octal mode; write for example 0644"),
+        ({"mode": "0666"}, "mode: 0666 is not a mode for files that only the owner may write"),
+        ({"key-mode": "0644"}, "key-mode: 0644 is not a mode for a private key; write for example 0600"),
+        ({"key-mode": "0040"}, "key-mode: 0040 is not a mode for a private key"),
+        ({"owner": "root:"}, "owner: 'root:' is not user or user:group"),
+        ({"owner": "a:b:c"}, "owner: 'a:b:c' is not user or user:group"),
+        ({"combined-order": "fullchain"}, "combined-order: 'fullchain' is no order"),
+        ({"combined-order": "fullchain chain key"}, "combined-order: 'fullchain chain key' is no order"),
+        ({"combined-order": "cert key key"}, "combined-order: 'cert key key' is no order"),
+        ({"combined-order": "fullchain keys"}, "combined-order: 'fullchain keys' is no order"),
+        ({"combined-order": ","}, "combined-order: ',' is no order"),
+        ({"pkcs12": "/tls/x.p12"}, "pkcs12-password-file: is missing"),
+        ({"key-format": "pkcs1"}, "key-format: 'pkcs1' is none of pkcs8, traditional (did you mean pkcs8?)"),
+        ({"mkdir": "maybe"}, "mkdir: 'maybe' is neither yes nor no"),
+        ({"test": "nginx -t 'x"}, "test: quotes do not match"),
+        ({"reload": "nginx -t && reload"}, "reload: && needs a shell, and none is used"),
+        ({"reload": "''"}, "reload: names no command"),
+        ({"probe": "www.example.it"}, "probe: 'www.example.it' is not host:port"),
+        ({"probe": "2001:db8::1:443"}, "probe: '2001:db8::1:443' is not host:port"),
+        ({"probe": "www:70000"}, "probe: 'www:70000' is not host:port"),
+        ({"probe": "www:443", "probe-starttls": "pop3"}, "probe-starttls: 'pop3' is none of smtp, imap"),
+        ({"probe": "www:443", "probe-timeout": "0"}, "probe-timeout: '0' is no number of seconds above zero"),
+        ({"probe-name": "www"}, "probe-name: says how to probe, but not where"),
+        ({"preset": "ngnix"}, "preset: 'ngnix' is not known (did you mean nginx?); there are nginx, apache"),
+        ({"lineage": "../x"}, "lineage: '../x' is no name of a lineage"),
+        ({"lineage": ""}, "lineage: has no value"),
+    ],
+)
+def test_each_mistake_is_said_in_words(keys, expected):
+    """One wrong key gives one problem that names it and says what would be right."""
+    target, problems = read({**LEAST, **keys})
+    assert target is None
+    assert len(problems) == 1
+    assert problems[0].startswith(expected)
+
+
+def test_all_problems_are_reported_together():
+    """Nobody has to run the command once per mistake."""
+    _, problems = read({"mode": "x", "owner": "a b", "probe": "x"})
+    assert [problem.split(":")[0] for problem in problems] == ["lineage", "mode", "owner", "probe"]
+
+
+def test_a_target_must_do_something():
+    """A section without files and without reload is a mistake; reload alone is a target."""
+    assert read({"lineage": "x"})[1] == [
+        "fullchain: is missing, and so is every other file and reload; name at least one of them"
+    ]
+    target, problems = read({"lineage": "x", "reload": "systemctl reload nginx"})
+    assert problems == []
+    assert target.outputs == ()
+
+
+@pytest.mark.parametrize(
+    ("port", "key", "expected"),
+    [(25, {}, "smtp"), (993, {}, None), (5432, {}, "postgres"), (25, {"probe-starttls": "none"}, None)],
+)
+def test_starttls_follows_the_port(port, key, expected):
+    """Where TLS never begins at once, STARTTLS is the default, and can be switched off."""
+    target, _ = read({**LEAST, "probe": f"mx:{port}", **key})
+    assert target.probe.starttls == expected
+
+
+@pytest.mark.parametrize("family", [DEBIAN, RHEL])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_a_whole_target(preset, family):
+    """A preset with a lineage (and a password, for keystores) needs nothing else, and has a source."""
+    keys = {"lineage": "www.example.it", "preset": preset}
+    if "pkcs12" in PRESETS[preset].keys_for(family, "x"):
+        keys["pkcs12-password-file"] = "/etc/pass"
+    target, problems = read(keys, family)
+    assert problems == []
+    assert set(PRESETS[preset].keys_for(family, "x")) <= set(KEYS)
+    assert any(output.holds_key for output in target.outputs)
+    assert PRESETS[preset].source
+    assert "{" not in "".join(str(output.path) for output in target.outputs)
+
+
+def test_a_preset_yields_to_the_section():
+    """Own keys win over the preset's; an empty value drops it."""
+    target, problems = read({"preset": "nginx", "lineage": "x", "key": "/tls/x.key", "test": "", "mode": "0444"})
+    assert problems == []
+    assert [str(output.path) for output in target.outputs] == ["/etc/ssl/certs/x.crt", "/tls/x.key"]
+    assert target.test == ()
+    assert target.outputs[0].mode == 0o444
+
+
+def test_a_preset_knows_the_distribution():
+    """The same preset gives the paths of the family that is asked for, and by default of this machine."""
+    on_rhel, _ = read({"preset": "apache", "lineage": "x"}, RHEL)
+    assert on_rhel.test == ("httpd", "-t")
+    here, _ = target_from_keys("www", {"preset": "apache", "lineage": "x"}, SOURCE)
+    assert here == read({"preset": "apache", "lineage": "x"}, this_family())[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "family"),
+    [
+        ("ID=debian\n", DEBIAN),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', RHEL),
+        ("ID=fedora\n", RHEL),
+        ("ID=ubuntu\nID_LIKE=debian\n", DEBIAN),
+        ("NAME=rhel\n", DEBIAN),
+        ("", DEBIAN),
+    ],
+)
+def test_the_family_is_read_from_os_release(text, family):
+    """ID and ID_LIKE decide; anything unknown counts as Debian."""
+    assert family_of(text) == family
+
+
+def test_two_targets_must_not_share_a_path():
+    """The same path in two targets is one sentence that names both."""
+    one, _ = target_from_keys("one", LEAST, SOURCE)
+    two, _ = target_from_keys("two", {**LEAST, "key": "/tls/own.key"}, SOURCE)
+    assert clashes([one, two]) == [
+        "/tls/www.pem is written by [deploy one] and [deploy two]; give each target a path of its own"
+    ]
+    assert clashes([one]) == []
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Output("keys", Path("/x"), 0o600),
+        lambda: Output("key", Path("x"), 0o600),
+        lambda: Output("key", Path("/x"), 0o644),
+        lambda: Output("cert", Path("/x"), 0o666),
+        lambda: Probe("", 443),
+        lambda: Probe("x", 0),
+        lambda: Probe("x", 443, "pop3"),
+        lambda: Probe("x", 443, timeout_seconds=0),
+    ],
+)
+def test_a_value_that_makes_no_sense_cannot_be_built(build):
+    """Outputs and probes check themselves."""
+    with pytest.raises(ValueError, match=r"no output|too wide|no probe|no STARTTLS"):
+        build()
