@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _USABLE = frozenset({dns.rcode.NOERROR, dns.rcode.NXDOMAIN})
 _NO_RESOLVER = "Name the zone's primary as server in the [dns-01] section, or mend /etc/resolv.conf."
+_SILENT = "Is that server running, and are UDP and TCP to it open from here?"
 _RESOLVER_FAILED = "Ask the same with dig: a CA, which validates DNSSEC, may well see what we saw."
 
 
@@ -121,15 +122,15 @@ class Lookup:
         return tuple(Endpoint(address, port, server.host.rstrip(".")) for address in dict.fromkeys(found))
 
     def _ask(self, question: Question, source: Source) -> dns.message.Message:
+        failed: DnsError | None = None
         for key in (None, source.key) if source.key else (None,):
             for endpoint in source.endpoints:
                 answer = self._try(endpoint, question, key)
                 if isinstance(answer, DnsError):
-                    continue
-                if answer.flags & dns.flags.AA and answer.rcode() in _USABLE:
+                    failed = failed or answer
+                elif answer.flags & dns.flags.AA and answer.rcode() in _USABLE:
                     return answer
         recursive = Question(question.name, question.rdtype, recursive=True)
-        failed: DnsError | None = None
         for endpoint in self._surroundings.resolvers:
             answer = self._try(endpoint, recursive, None)
             if isinstance(answer, DnsError):
@@ -146,11 +147,11 @@ class Lookup:
     ) -> dns.message.Message | DnsError:
         """Return the answer or the error; do not wait twice for a server that stays silent."""
         if endpoint in self._silent:
-            return DnsError(f"{question} at {endpoint}: no answer", _NO_RESOLVER)
+            return DnsError(f"{question} at {endpoint}: no answer", _SILENT)
         try:
             return self._client.query(endpoint, question, key=key)
         except NoAnswerError as error:
             self._silent.add(endpoint)
-            return error
+            return DnsError(error.message, _SILENT)
         except DnsError as error:
             return error

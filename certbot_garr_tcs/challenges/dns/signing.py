@@ -92,12 +92,12 @@ def find_signature(wire: bytes) -> Signed | None:
     questions, *sections = struct.unpack("!HHHH", wire[4:12])
     parser.seek(12)
     for _ in range(questions):
-        parser.get_name()
+        dns.name.from_wire_parser(parser)
         parser.get_bytes(4)
     found = None
     for _ in range(sum(sections)):
         start = parser.current
-        owner = parser.get_name()
+        owner = dns.name.from_wire_parser(parser)
         rdtype, rdclass, _ttl, length = parser.get_struct("!HHIH")
         with parser.restrict_to(length):
             if rdtype == dns.rdatatype.TSIG:
