@@ -76,9 +76,7 @@ def wait_until_shown(
     witness and round. ``clock`` and ``sleep`` are in seconds; ``progress`` gets how many witnesses show
     everything, out of how many, and the seconds since the start.
     """
-    watches = [
-        Watch(expectation, witness) for expectation in expectations for witness in expectation.witnesses
-    ]
+    watches = [Watch(expectation, witness) for expectation in expectations for witness in expectation.witnesses]
     started = clock()
     while True:
         _look_around(watches, client)
@@ -158,8 +156,7 @@ def next_step(seen: Sequence[Seen]) -> str:
 
 _STEPS = {
     Seen.LAME: (
-        "Have the zone loaded on the lame server, or take the server out of the zone's NS records: the CA"
-        " asks it too."
+        "Have the zone loaded on the lame server, or take the server out of the zone's NS records: the CA asks it too."
     ),
     Seen.FAILED: "Mend the server that fails (its log says why): the CA would fail on it too.",
     Seen.SILENT: (
@@ -167,8 +164,7 @@ _STEPS = {
         " propagation = resolvers … or seconds … in the [dns-01] section."
     ),
     Seen.NO_ROUTE: (
-        "Set propagation = resolvers … or seconds … in the [dns-01] section: that server cannot be asked"
-        " from here."
+        "Set propagation = resolvers … or seconds … in the [dns-01] section: that server cannot be asked from here."
     ),
     Seen.MISSING: (
         "Do NOTIFY and zone transfers to that server work? If they are only slow, raise timeout in the"
