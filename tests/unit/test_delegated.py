@@ -457,15 +457,31 @@ def test_one_solver_for_all_sections_that_say_the_same(config, fake):
 
 
 def test_passes_on_the_plugins_own_advice(config, fake, monkeypatch):
-    """After the CA said no, what the plugin advises is one line; a plugin without advice has none."""
+    """After the CA said no to a record, what the plugin advises is one line; without advice there is none."""
     asked = [challenge("a.example.it", DNS_01)]
     solver = DelegatedSolver(section("dns-fake", DNS_01), config)
     monkeypatch.setattr(fake, "auth_hint", lambda self, achalls: f"wait\nlonger for {len(achalls)}")  # noqa: ARG005
-    assert solver.hint(asked) == "wait longer for 1"
-    monkeypatch.setattr(fake, "auth_hint", lambda self, achalls: 1 // 0)  # noqa: ARG005
-    assert solver.hint(asked) == ""
+    assert solver.describe(asked) == "wait longer for 1"
     monkeypatch.setattr(fake, "auth_hint", None)
-    assert solver.hint(asked) == ""
+    assert solver.describe(asked) == ""
+
+
+def test_says_where_http_names_lead(config, root):
+    """After the CA said no to a web server's proof, the hint is about the name's addresses."""
+    solver = DelegatedSolver(section("webroot", webroot_path=root), config, resolve=lambda name, kind: [])  # noqa: ARG005
+    assert solver.describe([challenge("a.example.it")]).startswith("a.example.it has no address at this moment.")
+
+
+def test_a_signal_ends_certbot_and_not_the_plugin(config, fake):
+    """When Certbot is told to end, that is no error of the plugin; what it had published is withdrawn."""
+    asked = [challenge("a.example.it", DNS_01), challenge("b.example.it", DNS_01)]
+    fake.fails["perform"] = (errors.SignalExit(), asked[1])
+    solver = DelegatedSolver(section("dns-fake", DNS_01), config)
+    with pytest.raises(errors.SignalExit):
+        solver.present(asked)
+    assert fake.zone == {asked[0].validation}
+    solver.clean_up(asked)
+    assert fake.zone == set()
 
 
 def test_manual_with_both_hooks_runs_unattended(config, tmp_path):
