@@ -146,9 +146,6 @@ def _wait_for_all(groups: Sequence[Group]) -> None:
     The threads are daemons: at Ctrl-C the names are withdrawn at once, without waiting for those
     that still look.
     """
-    if len(groups) == 1:
-        groups[0].solver.wait(groups[0].challenges)
-        return
     errors: dict[int, BaseException] = {}
 
     def wait(index: int, group: Group) -> None:

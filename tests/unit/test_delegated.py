@@ -152,8 +152,8 @@ def test_finds_certbots_own_plugins():
 
 
 def test_the_first_on_the_path_wins(fake, tmp_path, monkeypatch):
-    """A package that is installed twice counts as Python would import it: the first on sys.path."""
-    place = tmp_path / "front" / "certbot_dns_fake-2.dist-info"
+    """A name that two packages claim counts as Python would import it: the first on sys.path."""
+    place = tmp_path / "front" / "certbot_dns_fake_two-2.dist-info"
     place.mkdir(parents=True)
     (place / "METADATA").write_text("Metadata-Version: 2.1\nName: certbot-dns-fake-two\nVersion: 2\n")
     (place / "entry_points.txt").write_text("[certbot.plugins]\ndns-fake = front:Plugin\n")
@@ -300,6 +300,25 @@ def test_required_options_of_a_plugin_are_asked_for():
     namespace = argparse.Namespace()
     assert apply_options("strict", Strict, {"strict-token-file": "/x"}, namespace) == []
     assert namespace.strict_token_file == "/x"
+
+
+def test_defaults_that_a_plugin_shares_stay_as_they_are():
+    """Two sections that add to one plugin's list do not see each other's values."""
+    shared: list[str] = []
+
+    class Collect(argparse.Action):
+        def __call__(self, parser, namespace, values, option_string=None):  # noqa: ARG002 - argparse's signature
+            getattr(namespace, self.dest).append(values)
+
+    class Plugin:
+        @staticmethod
+        def inject_parser_options(parser, name):
+            parser.add_argument(f"--{name}-zone", action=Collect, default=shared)
+
+    first, second = argparse.Namespace(), argparse.Namespace()
+    assert apply_options("fake", Plugin, {"fake-zone": "one"}, first) == []
+    assert apply_options("fake", Plugin, {"fake-zone": "two"}, second) == []
+    assert (first.fake_zone, second.fake_zone, shared) == (["one"], ["two"], [])
 
 
 def test_webroot_of_an_earlier_life_does_not_count(config, root, tmp_path):

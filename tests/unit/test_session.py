@@ -186,6 +186,7 @@ def test_waits_overlap():
         (asked("www.example.it", "www.example.com"), "[dns-01 example.it] and [dns-01 example.com]"),
         (asked("www.example.it", kind=HTTP_01), "[http-01 www.example.it]"),
         (asked("192.0.2.1", kind=HTTP_01), "[http-01 192.0.2.1]"),
+        (asked("WWW.example.it.", "mail.EXAMPLE.it"), "[dns-01 example.it]"),
     ],
 )
 def test_names_that_no_section_covers(challenges, suggestion):
@@ -198,6 +199,12 @@ def test_names_that_no_section_covers(challenges, suggestion):
         "to have the CA validate what is missing, in the CA's portal; or prove it here, with a section such as "
         f"{suggestion}."
     )
+
+
+def test_apex_and_wildcard_are_one_name_in_a_message():
+    """Two challenges for one name do not name it twice."""
+    with pytest.raises(ChallengeError, match=r"has not validated example\.it beforehand"):
+        Session(lambda section: Board(), []).prove(asked("example.it", "example.it"))  # noqa: ARG005
 
 
 def test_a_file_without_sections_is_named_too():
@@ -331,6 +338,18 @@ def test_a_fault_beside_an_error_is_named_by_its_class():
     )
     with pytest.raises(ChallengeError, match=r"\(1\) OSError: no route; \(2\) ns2 is not there"):
         running.prove(asked("example.it", "example.com"))
+
+
+def test_solvers_that_still_look_keep_no_program_alive():
+    """At Ctrl-C Certbot ends at once, whatever solvers are waiting for: their threads are daemons."""
+    daemons = []
+
+    class Looking(Board):
+        def wait(self, challenges):  # noqa: ARG002 - ISolver's signature
+            daemons.append(threading.current_thread().daemon)
+
+    session([Looking()], dns()).prove(asked("example.it"))
+    assert daemons == [True]
 
 
 def test_an_interrupt_withdraws_all():
