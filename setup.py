@@ -12,7 +12,7 @@ SANDBOX = ["acme2certifier==0.46.3"]
 
 TEST = [
     "build>=1.0",
-    "coverage[toml]>=7.4",
+    "coverage[toml]>=7.10",
     "mypy==2.4.1",
     "pytest>=8",
     "pytest-cov>=5",

@@ -191,3 +191,19 @@ def _apply_key_type(config: Any, occasion: Occasion, key_type: str | None, rsa_k
         config.namespace.key_type = key_type
     if rsa_key_size and not occasion.typed("rsa_key_size"):
         config.rsa_key_size = rsa_key_size
+
+
+def settle_for_lineage(config: Any) -> None:
+    """Set the account for ``revoke --cert-name``: Certbot takes the server from the lineage by itself."""
+    lineage = _lineage(config)
+    if lineage and lineage.server and lineage.account in compat.accounts(config, lineage.server):
+        config.account = config.account or lineage.account
+
+
+def check_revocation(config: Any, selected: Selection) -> None:
+    """Raise ``AccountError`` where there is nothing to revoke with: Certbot would register an account for it."""
+    if config.account is None and not config.key_path:
+        raise AccountError(
+            f"there is no account of {selected.title} on this machine to revoke with",
+            "Revoke with the certificate's own key (--key-path), or in the CA's portal.",
+        )
