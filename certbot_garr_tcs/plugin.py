@@ -102,7 +102,9 @@ class Configurator(common.Plugin, interfaces.Authenticator):
 
     def auth_hint(self, failed_achalls: list[achallenges.AnnotatedChallenge]) -> str:
         """Say what we see of the proofs that the CA did not accept, and one next step."""
-        return self._solvers.describe([_challenge(achall) for achall in failed_achalls])
+        if self._session is None:
+            return ""
+        return self._session.describe([_challenge(achall) for achall in failed_achalls])
 
 
 def _challenge(achall: Any) -> Challenge:

@@ -23,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
     """Remember what a plugin declares, and raise where argparse would end the program."""
 
     def __init__(self) -> None:
-        super().__init__(add_help=False, allow_abbrev=False)
+        super().__init__(add_help=False)
         self.declared: dict[str, argparse.Action] = {}
 
     def add_argument(self, *args: Any, **kwargs: Any) -> argparse.Action:

@@ -14,7 +14,8 @@ from zope.interface import implementer
 
 from certbot_garr_tcs.challenges.delegate_options import apply_options
 from certbot_garr_tcs.challenges.interfaces import ISolver
-from certbot_garr_tcs.challenges.sections import DelegateSettings
+from certbot_garr_tcs.challenges.reachability import describe, look_up
+from certbot_garr_tcs.challenges.sections import HTTP_01, DelegateSettings
 from certbot_garr_tcs.errors import ChallengeError, ConfigError
 from certbot_garr_tcs.keys import did_you_mean
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from certbot_garr_tcs.challenges.interfaces import Challenge
+    from certbot_garr_tcs.challenges.reachability import Resolve
     from certbot_garr_tcs.challenges.sections import SolverSection
 
 logger = logging.getLogger(__name__)
@@ -44,12 +46,13 @@ class DelegatedSolver:
     checks the options; nothing is published. ``present`` may be slow: Certbot's DNS plugins sleep in it.
     """
 
-    def __init__(self, section: SolverSection, config: Any) -> None:
+    def __init__(self, section: SolverSection, config: Any, resolve: Resolve = look_up) -> None:
         """Load and prepare the plugin; raise ConfigError where it cannot be used as the section says."""
         if not isinstance(section.how, DelegateSettings):
             raise TypeError(f"{section.title} has no via")
         self.challenge_type = section.challenge_type
         self._section = section
+        self._resolve = resolve
         self._name = section.how.plugin
         plugin_class = _load(section, installed())
         own = copy.deepcopy(config)
@@ -69,6 +72,8 @@ class DelegatedSolver:
         self._pending.update(dict.fromkeys(challenges, False))
         try:
             self._plugin.perform([challenge.annotated for challenge in challenges])
+        except certbot_errors.SignalExit:  # Certbot is told to end: no fault of the plugin
+            raise
         except Exception as error:
             raise self._failed("could not publish the proof for", challenges, error) from error
         self._pending.update(dict.fromkeys(challenges, True))
@@ -106,16 +111,14 @@ class DelegatedSolver:
         except Exception:  # an extra, in the other plugin's code; the first error counts
             logger.debug("%s: cleanup of nothing failed", self._name, exc_info=True)
 
-    def hint(self, challenges: Sequence[Challenge]) -> str:
-        """Return what the plugin itself advises after the CA said no; empty where it has no advice."""
+    def describe(self, challenges: Sequence[Challenge]) -> str:
+        """Say where http-01 names lead at this moment, or what the plugin advises; for ``auth_hint``."""
+        if self.challenge_type == HTTP_01:
+            return describe(challenges, self._resolve)
         advise = getattr(self._plugin, "auth_hint", None)
         if advise is None:
             return ""
-        try:
-            return " ".join(str(advise([challenge.annotated for challenge in challenges])).split())
-        except Exception:  # an extra, in the other plugin's code
-            logger.debug("%s: auth_hint failed", self._name, exc_info=True)
-            return ""
+        return " ".join(str(advise([challenge.annotated for challenge in challenges])).split())
 
     def _failed(self, what: str, challenges: Iterable[Challenge], error: Exception) -> ChallengeError:
         logger.debug("%s: %s", self._name, what, exc_info=error)

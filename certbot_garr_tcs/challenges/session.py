@@ -94,6 +94,23 @@ class Session:
             self.clean_up()
             raise
 
+    def describe(self, challenges: Iterable[Challenge]) -> str:
+        """Say what is to be seen at this moment of proofs that the CA refused, and what to do next.
+
+        Each solver that has a ``describe`` is asked about its own, as long as they are published. A hint
+        raises nothing: what fails is logged.
+        """
+        refused = tuple(challenges)
+        said = []
+        for group in self._owed:
+            mine = [challenge for challenge in refused if challenge in group.challenges]
+            if mine and hasattr(group.solver, "describe"):
+                try:
+                    said.append(group.solver.describe(mine))
+                except Exception:
+                    logger.debug("describe of %r failed", group.solver, exc_info=True)
+        return " ".join(text for text in said if text)
+
     def clean_up(self) -> tuple[str, ...]:
         """Withdraw what was presented and return what could not be withdrawn, in words.
 
@@ -129,9 +146,6 @@ def _wait_for_all(groups: Sequence[Group]) -> None:
     The threads are daemons: at Ctrl-C the names are withdrawn at once, without waiting for those
     that still look.
     """
-    if len(groups) == 1:
-        groups[0].solver.wait(groups[0].challenges)
-        return
     errors: dict[int, BaseException] = {}
 
     def wait(index: int, group: Group) -> None:

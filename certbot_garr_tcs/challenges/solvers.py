@@ -1,21 +1,18 @@
-"""Build the solver that a section asks for, and ask the solvers what they see."""
+"""Build the solver that a section asks for."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
 
-from certbot_garr_tcs.challenges import reachability
 from certbot_garr_tcs.challenges.notes import Notes, any_on_disk
 from certbot_garr_tcs.challenges.progress import Progress
-from certbot_garr_tcs.challenges.routing import best_section
-from certbot_garr_tcs.challenges.sections import HTTP_01, Rfc2136Settings
+from certbot_garr_tcs.challenges.sections import Rfc2136Settings
 from certbot_garr_tcs.challenges.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from certbot_garr_tcs.challenges.interfaces import Challenge
     from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
     from certbot_garr_tcs.challenges.sections import SolverSection
     from certbot_garr_tcs.state import StateFolder
@@ -56,21 +53,6 @@ class Solvers:
         """Withdraw the TXT values of a killed run; does nothing, and asks nobody, where there are none."""
         if any_on_disk(self._state):
             self._rfc2136().withdraw_left_behind()
-
-    def describe(self, challenges: Sequence[Challenge]) -> str:
-        """Say what is seen of failed challenges at this moment, and the next step."""
-        updated: list[Challenge] = []
-        delegated: dict[int, tuple[Any, list[Challenge]]] = {}
-        for challenge in challenges:
-            section = best_section(challenge.identifier, self.sections, challenge.challenge_type)
-            if section is not None and isinstance(section.how, Rfc2136Settings):
-                updated.append(challenge)
-            elif section is not None:
-                delegated.setdefault(id(self.solver_for(section)), (self.solver_for(section), []))[1].append(challenge)
-        said = [self._rfc2136().describe(updated)] if updated else []
-        said.append(reachability.describe([one for one in challenges if one.challenge_type == HTTP_01]))
-        said += [solver.hint(those) for solver, those in delegated.values()]
-        return " ".join(sentence for sentence in said if sentence)
 
     def _rfc2136(self) -> Rfc2136Solver:
         if self._updater is None:

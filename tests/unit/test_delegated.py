@@ -152,8 +152,8 @@ def test_finds_certbots_own_plugins():
 
 
 def test_the_first_on_the_path_wins(fake, tmp_path, monkeypatch):
-    """A package that is installed twice counts as Python would import it: the first on sys.path."""
-    place = tmp_path / "front" / "certbot_dns_fake-2.dist-info"
+    """A name that two packages claim counts as Python would import it: the first on sys.path."""
+    place = tmp_path / "front" / "certbot_dns_fake_two-2.dist-info"
     place.mkdir(parents=True)
     (place / "METADATA").write_text("Metadata-Version: 2.1\nName: certbot-dns-fake-two\nVersion: 2\n")
     (place / "entry_points.txt").write_text("[certbot.plugins]\ndns-fake = front:Plugin\n")
@@ -300,6 +300,25 @@ def test_required_options_of_a_plugin_are_asked_for():
     namespace = argparse.Namespace()
     assert apply_options("strict", Strict, {"strict-token-file": "/x"}, namespace) == []
     assert namespace.strict_token_file == "/x"
+
+
+def test_defaults_that_a_plugin_shares_stay_as_they_are():
+    """Two sections that add to one plugin's list do not see each other's values."""
+    shared: list[str] = []
+
+    class Collect(argparse.Action):
+        def __call__(self, parser, namespace, values, option_string=None):  # noqa: ARG002 - argparse's signature
+            getattr(namespace, self.dest).append(values)
+
+    class Plugin:
+        @staticmethod
+        def inject_parser_options(parser, name):
+            parser.add_argument(f"--{name}-zone", action=Collect, default=shared)
+
+    first, second = argparse.Namespace(), argparse.Namespace()
+    assert apply_options("fake", Plugin, {"fake-zone": "one"}, first) == []
+    assert apply_options("fake", Plugin, {"fake-zone": "two"}, second) == []
+    assert (first.fake_zone, second.fake_zone, shared) == (["one"], ["two"], [])
 
 
 def test_webroot_of_an_earlier_life_does_not_count(config, root, tmp_path):
@@ -457,15 +476,31 @@ def test_one_solver_for_all_sections_that_say_the_same(config, fake):
 
 
 def test_passes_on_the_plugins_own_advice(config, fake, monkeypatch):
-    """After the CA said no, what the plugin advises is one line; a plugin without advice has none."""
+    """After the CA said no to a record, what the plugin advises is one line; without advice there is none."""
     asked = [challenge("a.example.it", DNS_01)]
     solver = DelegatedSolver(section("dns-fake", DNS_01), config)
     monkeypatch.setattr(fake, "auth_hint", lambda self, achalls: f"wait\nlonger for {len(achalls)}")  # noqa: ARG005
-    assert solver.hint(asked) == "wait longer for 1"
-    monkeypatch.setattr(fake, "auth_hint", lambda self, achalls: 1 // 0)  # noqa: ARG005
-    assert solver.hint(asked) == ""
+    assert solver.describe(asked) == "wait longer for 1"
     monkeypatch.setattr(fake, "auth_hint", None)
-    assert solver.hint(asked) == ""
+    assert solver.describe(asked) == ""
+
+
+def test_says_where_http_names_lead(config, root):
+    """After the CA said no to a web server's proof, the hint is about the name's addresses."""
+    solver = DelegatedSolver(section("webroot", webroot_path=root), config, resolve=lambda name, kind: [])  # noqa: ARG005
+    assert solver.describe([challenge("a.example.it")]).startswith("a.example.it has no address at this moment.")
+
+
+def test_a_signal_ends_certbot_and_not_the_plugin(config, fake):
+    """When Certbot is told to end, that is no error of the plugin; what it had published is withdrawn."""
+    asked = [challenge("a.example.it", DNS_01), challenge("b.example.it", DNS_01)]
+    fake.fails["perform"] = (errors.SignalExit(), asked[1])
+    solver = DelegatedSolver(section("dns-fake", DNS_01), config)
+    with pytest.raises(errors.SignalExit):
+        solver.present(asked)
+    assert fake.zone == {asked[0].validation}
+    solver.clean_up(asked)
+    assert fake.zone == set()
 
 
 def test_manual_with_both_hooks_runs_unattended(config, tmp_path):

@@ -186,6 +186,7 @@ def test_waits_overlap():
         (asked("www.example.it", "www.example.com"), "[dns-01 example.it] and [dns-01 example.com]"),
         (asked("www.example.it", kind=HTTP_01), "[http-01 www.example.it]"),
         (asked("192.0.2.1", kind=HTTP_01), "[http-01 192.0.2.1]"),
+        (asked("WWW.example.it.", "mail.EXAMPLE.it"), "[dns-01 example.it]"),
     ],
 )
 def test_names_that_no_section_covers(challenges, suggestion):
@@ -198,6 +199,12 @@ def test_names_that_no_section_covers(challenges, suggestion):
         "to have the CA validate what is missing, in the CA's portal; or prove it here, with a section such as "
         f"{suggestion}."
     )
+
+
+def test_apex_and_wildcard_are_one_name_in_a_message():
+    """Two challenges for one name do not name it twice."""
+    with pytest.raises(ChallengeError, match=r"has not validated example\.it beforehand"):
+        Session(lambda section: Board(), []).prove(asked("example.it", "example.it"))  # noqa: ARG005
 
 
 def test_a_file_without_sections_is_named_too():
@@ -333,6 +340,18 @@ def test_a_fault_beside_an_error_is_named_by_its_class():
         running.prove(asked("example.it", "example.com"))
 
 
+def test_solvers_that_still_look_keep_no_program_alive():
+    """At Ctrl-C Certbot ends at once, whatever solvers are waiting for: their threads are daemons."""
+    daemons = []
+
+    class Looking(Board):
+        def wait(self, challenges):  # noqa: ARG002 - ISolver's signature
+            daemons.append(threading.current_thread().daemon)
+
+    session([Looking()], dns()).prove(asked("example.it"))
+    assert daemons == [True]
+
+
 def test_an_interrupt_withdraws_all():
     """Ctrl-C while waiting leaves no proof behind, and is still an interrupt."""
     board = set()
@@ -372,3 +391,30 @@ def test_what_could_not_be_withdrawn_is_reported_and_tried_again():
     assert running.clean_up() == ()
     assert stuck.board == good.board == set()
     assert [step for step, _ in good.log] == ["present", "wait", "clean_up"]
+
+
+def test_each_solver_describes_its_own():
+    """After the CA said no, the solvers of the refused proofs say what they see; others say nothing."""
+
+    class Seer(Board):
+        def describe(self, challenges):
+            return f"{self.name} looked at {', '.join(challenge.identifier for challenge in challenges)}."
+
+    class Blind(Board):
+        def describe(self, challenges):
+            raise ChallengeError(f"cannot see {challenges}")
+
+    class Mute(Board):
+        def describe(self, challenges):  # noqa: ARG002 - the solvers' signature
+            return ""
+
+    names = ["a.it", "b.it", "c.it", "d.it", "e.it"]
+    solvers = [Seer(name="one"), Blind(), Board(), Mute(), Seer(name="two")]
+    running = session(solvers, *(dns(name) for name in names))
+    challenges = asked("x.a.it", "b.it", "c.it", "d.it", "e.it", "a.it")
+    assert running.describe(challenges) == "", "nothing is published yet"
+    running.prove(challenges)
+    assert running.describe(challenges) == "one looked at x.a.it, a.it. two looked at e.it."
+    assert running.describe(challenges[:1]) == "one looked at x.a.it."
+    running.clean_up()
+    assert running.describe(challenges) == ""
