@@ -39,7 +39,7 @@ setup(
         "dnspython>=2.3",
         "zope.interface>=5.4",
     ],
-    extras_require={"sandbox": SANDBOX, "test": TEST + SANDBOX, "docs": ["sphinx>=7", "myst-parser>=2"]},
+    extras_require={"sandbox": SANDBOX, "test": TEST + SANDBOX, "docs": ["mkdocs>=1.6"]},
     entry_points={
         "certbot.plugins": ["garr-tcs = certbot_garr_tcs.plugin:Configurator"],
         "console_scripts": ["certbot-garr-tcs = certbot_garr_tcs.command:main"],
