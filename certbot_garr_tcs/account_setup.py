@@ -65,6 +65,8 @@ def settle(config: Any, settings: Configuration | None, state: StateFolder, occa
     lineage = _lineage(config)
     stored_server = _stored_server(config, occasion, lineage)
     selected = selection.select(_wish(config, occasion, stored_server), account)
+    if occasion.run is Run.STAGING and lineage and not config.break_my_certs:
+        rules.check_replacement(selected, lineage.name, lineage.server)
     notices = list(selected.notices)
     if stored_server and stored_server != selected.directory_url and occasion.run is Run.LIVE:
         notices.append(_move_notice(config, lineage, stored_server, selected))

@@ -92,7 +92,8 @@ class Configurator(common.Plugin, interfaces.Authenticator):
 
         with compat.user_errors(errors.PluginError):
             self._session = self._solvers.session()
-            self._session.prove([_challenge(achall) for achall in achalls])
+            with self._solvers.progress:
+                self._session.prove([_challenge(achall) for achall in achalls])
         return [achall.response(achall.account_key) for achall in achalls]
 
     def cleanup(self, achalls: list[achallenges.AnnotatedChallenge]) -> None:  # noqa: ARG002  (the session knows)

@@ -18,15 +18,26 @@ SPARSE_SECONDS = 15.0
 class Progress:
     """Take a line whenever something may have changed, and show what is worth showing.
 
-    ``stream``: where to; ``None`` shows nothing (``--quiet``). Call ``done`` when the wait is over.
+    ``stream``: where to; ``None`` shows nothing (``--quiet``). Used in a ``with`` statement, one for each wait.
     """
 
     def __init__(self, stream: TextIO | None, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start to wait now."""
+        """Keep both; the wait has not begun."""
         self._stream = stream
         self._clock = clock
         self._started = self._last = clock()
         self._width = 0
+
+    def __enter__(self) -> None:
+        """Begin to wait."""
+        self._started = self._last = self._clock()
+
+    def __exit__(self, *_: object) -> None:
+        """End the line that changes, if there is one."""
+        if self._stream is not None and self._width:
+            self._stream.write("\n")
+            self._stream.flush()
+            self._width = 0
 
     def __call__(self, line: str) -> None:
         """Show ``line``, or let it pass."""
@@ -41,11 +52,3 @@ class Progress:
             self._last = now
             self._stream.write(f"{line}\n")
             self._stream.flush()
-
-    def done(self) -> None:
-        """End the line that changes, if there is one; what comes next is another wait."""
-        if self._stream is not None and self._width:
-            self._stream.write("\n")
-            self._stream.flush()
-            self._width = 0
-        self._started = self._last = self._clock()

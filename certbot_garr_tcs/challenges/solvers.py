@@ -30,7 +30,7 @@ class Solvers:
         self.sections = sections
         self._state = state
         self._config = config
-        self._progress = Progress(None if config.quiet else sys.stdout)
+        self.progress = Progress(None if config.quiet else sys.stdout)
         self._updater: Rfc2136Solver | None = None
         self._delegate_for: Any = None
 
@@ -58,5 +58,5 @@ class Solvers:
         if self._updater is None:
             from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver  # noqa: PLC0415
 
-            self._updater = Rfc2136Solver(self.sections, Notes(self._state), progress=self._progress)
+            self._updater = Rfc2136Solver(self.sections, Notes(self._state), progress=self.progress)
         return self._updater

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certbot_garr_tcs.errors import SandboxError
-from certbot_garr_tcs.sandbox.practice_ca import PracticeCa, PracticeOptions
+from certbot_garr_tcs.sandbox.options import PracticeOptions
+from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
 from certbot_garr_tcs.sandbox.runner import Certbot, find_certbot
 from certbot_garr_tcs.sandbox.settings import account_section, write_private
 from certbot_garr_tcs.sandbox.tour import NAME, shown_command, walk
@@ -55,9 +56,9 @@ def _keep_running(folder: Path) -> int:
         certbot.config_dir.mkdir(mode=0o700, parents=True)
         account = account_section(ca.directory_url, ca.eab_kid, ca.eab_hmac_key)
         write_private(certbot.ini, account.encode())
-        for line in _introduction(ca, certbot, account):
-            _say(line)
         with contextlib.suppress(KeyboardInterrupt):
+            for line in _introduction(ca, certbot, account):
+                _say(line)
             while ca.running:
                 time.sleep(0.2)
             raise SandboxError("the practice CA has ended by itself", f"Read {ca.log}")

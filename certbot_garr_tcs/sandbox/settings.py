@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from certbot_garr_tcs.sandbox.practice_ca import PracticeOptions
+    from certbot_garr_tcs.sandbox.options import PracticeOptions
 
 EMAIL = "admin@practice.example"
 
@@ -72,12 +72,6 @@ def server_configuration(folder: Path, options: PracticeOptions) -> str:
 
 
 def account_section(directory_url: str, eab_kid: str, eab_hmac_key: str, email: str = EMAIL) -> str:
-    """Return the [account] section of a garr-tcs.ini, with the portal's three strings."""
-    return (
-        "[account]\n"
-        f"directory-url = {directory_url}\n"
-        f"eab-kid = {eab_kid}\n"
-        f"eab-hmac-key = {eab_hmac_key}\n"
-        f"email = {email}\n"
-        "agree-tos = yes\n"
-    )
+    """Return the [account] section of a garr-tcs.ini; an empty key ID is a CA without EAB."""
+    binding = f"eab-kid = {eab_kid}\neab-hmac-key = {eab_hmac_key}\n" if eab_kid else ""
+    return f"[account]\ndirectory-url = {directory_url}\n{binding}email = {email}\nagree-tos = yes\n"

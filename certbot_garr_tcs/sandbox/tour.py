@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from certbot_garr_tcs.errors import SandboxError
-from certbot_garr_tcs.sandbox.practice_ca import PracticeCa, PracticeOptions
+from certbot_garr_tcs.sandbox.options import PracticeOptions
+from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
 from certbot_garr_tcs.sandbox.runner import Certbot, dns_names, files_with, find_certbot, issuer_name
 from certbot_garr_tcs.sandbox.settings import account_section, write_private
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from harness import FAULTY_SERVER, CertbotRunner, Pebble, need_practice_ca
 
-from certbot_garr_tcs.sandbox.practice_ca import PracticeCa, PracticeOptions
+from certbot_garr_tcs.sandbox.options import PracticeOptions
+from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
 from certbot_garr_tcs.sandbox.runner import find_certbot
 
 if TYPE_CHECKING:

@@ -18,12 +18,14 @@ from urllib.parse import urlsplit
 import pytest
 from harness import need_practice_ca, set_faults
 
+from certbot_garr_tcs.errors import SandboxError
+from certbot_garr_tcs.sandbox.options import PracticeOptions
+from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
 from certbot_garr_tcs.sandbox.runner import dns_names, issuer_name
 
 if TYPE_CHECKING:
     from harness import CertbotRunner
 
-    from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
     from certbot_garr_tcs.sandbox.runner import Result
 
 pytestmark = pytest.mark.integration
@@ -266,9 +268,35 @@ def test_a_faulty_ca_can_say_nothing(make_faulty_ca):
     with pytest.raises((urllib.error.URLError, ConnectionError)):
         ask(ca, "/directory")
     set_faults(ca, everything={"kind": "hang", "seconds": 3, "times": 1})
-    with pytest.raises(TimeoutError):
+    with pytest.raises(socket.timeout):  # TimeoutError itself since Python 3.10
         ask(ca, "/directory", timeout_seconds=0.5)
     assert ask(ca, "/directory", timeout_seconds=2)[0] == 200
+
+
+def test_a_certbot_that_waits_too_long_is_ended(certbot, make_faulty_ca):
+    """A run that hangs is killed after its time, and the error names the log to read."""
+    ca = make_faulty_ca()
+    certbot.trust(ca)
+    set_faults(ca, everything={"kind": "hang", "seconds": 20})
+    with pytest.raises(SandboxError, match=r"register did not end within 3 seconds.*letsencrypt\.log"):
+        certbot.run("register", "-n", *EMAIL, "--agree-tos", "--server", ca.directory_url, timeout_seconds=3)
+
+
+def test_a_server_that_does_not_answer_and_will_not_end_is_killed(tmp_path):
+    """The start fails with one line, and the process is gone although it ignores SIGTERM."""
+    need_practice_ca()
+    program = (
+        "import os, pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "(folder / 'pid').write_text(str(os.getpid()))\n"
+        "(folder / 'port').write_text('1')\n"
+        "time.sleep(60)\n"
+    )
+    ca = PracticeCa(tmp_path / "ca", PracticeOptions(program=("-c", program)))
+    with pytest.raises(SandboxError, match="does not answer at https://127"):
+        ca.start()
+    assert not Path("/proc", (ca.folder / "pid").read_text(encoding="utf-8")).exists()
 
 
 def test_a_slow_issuer_answers_processing_and_then_issues(certbot, make_faulty_ca):

@@ -89,3 +89,19 @@ def test_a_terminated_sandbox_stops_its_ca(tmp_path):
         sandbox.terminate()
         assert sandbox.wait(20) == 0
     assert processes_naming(str(folder)) == []
+
+
+def test_an_interrupted_tour_leaves_nothing_running(tmp_path):
+    """Ctrl-C in the middle of a certbot run ends certbot and both CAs, with 130."""
+    need_practice_ca()
+    folder = tmp_path / "tour"
+    command = [*COMMAND, "--tour", "--folder", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as tour:
+        while not tour.stdout.readline().startswith("$ certbot"):
+            assert tour.poll() is None
+        time.sleep(0.5)
+        tour.send_signal(signal.SIGINT)
+        _, complaints = tour.communicate(timeout=20)
+    assert tour.returncode == 130
+    assert not complaints
+    assert processes_naming(str(folder)) == []

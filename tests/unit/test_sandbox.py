@@ -20,7 +20,8 @@ from configobj import ConfigObj
 from certbot_garr_tcs import command
 from certbot_garr_tcs.errors import SandboxError
 from certbot_garr_tcs.sandbox.authority import make_issuing, make_root, make_server
-from certbot_garr_tcs.sandbox.practice_ca import PracticeCa, PracticeOptions, new_key
+from certbot_garr_tcs.sandbox.options import PracticeOptions
+from certbot_garr_tcs.sandbox.practice_ca import PracticeCa, new_key
 from certbot_garr_tcs.sandbox.runner import Certbot, dns_names, files_with, find_certbot, issuer_name
 from certbot_garr_tcs.sandbox.server import bind_once, read_jws_part, record
 from certbot_garr_tcs.sandbox.settings import account_section, server_configuration, write_private
@@ -160,6 +161,13 @@ def test_the_options_reach_the_servers_configuration(options, section, key, valu
     assert parser["DBhandler"]["dbfile"] == "/ca 100%/acme.db"
 
 
+@pytest.mark.parametrize("wrong", [{"domains": ()}, {"lifetime_days": 0}, {"identifier_limit": 0}])
+def test_options_that_no_ca_could_be_made_of_are_refused(wrong):
+    """An impossible practice CA cannot be described."""
+    with pytest.raises(SandboxError, match="needs at least one domain"):
+        PracticeOptions(**wrong)
+
+
 def test_a_ca_without_eab_has_no_eab_handler():
     """Where EAB is not required, nothing asks for it."""
     assert "EABhandler" in server_configuration(Path("/ca"), PracticeOptions())
@@ -176,6 +184,11 @@ def test_the_account_section_is_what_garr_tcs_ini_asks_for():
         "email": "ced@example.it",
         "agree-tos": "yes",
     }
+
+
+def test_a_ca_without_eab_gets_a_section_without_it():
+    """No key ID, no half of a pair."""
+    assert "eab" not in account_section("https://127.0.0.1:1/dir", "", "")
 
 
 def test_a_private_file_is_private_also_where_it_replaces_a_public_one(tmp_path):
