@@ -183,9 +183,10 @@ def test_waits_overlap():
         (asked("www.example.it"), "[dns-01 example.it]"),
         (asked("example.it"), "[dns-01 example.it]"),
         (asked("www.example.it", "a.b.example.it", "example.it"), "[dns-01 example.it]"),
-        (asked("www.example.it", "www.example.com"), "[dns-01 example.it] and [dns-01 example.com]"),
+        (asked("www.example.it", "www.example.com"), "[dns-01 example.com] and [dns-01 example.it]"),
         (asked("www.example.it", kind=HTTP_01), "[http-01 www.example.it]"),
         (asked("192.0.2.1", kind=HTTP_01), "[http-01 192.0.2.1]"),
+        (asked("b.it", kind=HTTP_01) + asked("a.it"), "[dns-01 a.it] and [http-01 b.it]"),
         (asked("WWW.example.it.", "mail.EXAMPLE.it"), "[dns-01 example.it]"),
     ],
 )
@@ -193,8 +194,9 @@ def test_names_that_no_section_covers(challenges, suggestion):
     """One error names them all, who can mend it at the CA, and the section that would do it here."""
     with pytest.raises(ChallengeError) as caught:
         Session(lambda section: Board(), [dns("example.org")]).prove(challenges)  # noqa: ARG005
+    names = ", ".join(sorted(challenge.identifier for challenge in challenges))
     assert str(caught.value) == (
-        f"the CA has not validated {', '.join(challenge.identifier for challenge in challenges)} beforehand, and no "
+        f"the CA has not validated {names} beforehand, and no "
         "section of /etc/letsencrypt/garr-tcs.ini can prove control there. Ask your organisation's administrator "
         "to have the CA validate what is missing, in the CA's portal; or prove it here, with a section such as "
         f"{suggestion}."
