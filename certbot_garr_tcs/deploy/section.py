@@ -75,9 +75,7 @@ def _combined_order(read: Reader) -> tuple[str, ...]:
         or ("fullchain" in pieces) == ("cert" in pieces)
         or {"fullchain", "chain"} <= set(pieces)
     ):
-        read.wrong(
-            "combined-order", f"{value!r} is no order; write for example fullchain key, or key cert chain"
-        )
+        read.wrong("combined-order", f"{value!r} is no order; write for example fullchain key, or key cert chain")
         return ("fullchain", "key")
     return pieces
 
@@ -160,9 +158,7 @@ def target_from_keys(
     if lineage is None and "lineage" not in keys:
         read.wrong("lineage", "is missing; write the name that certbot certificates shows")
     elif lineage is not None and (("/" in lineage) or lineage in (".", "..")):
-        read.wrong(
-            "lineage", f"{lineage!r} is no name of a lineage; write the one that certbot certificates shows"
-        )
+        read.wrong("lineage", f"{lineage!r} is no name of a lineage; write the one that certbot certificates shows")
     outputs = _outputs(read)
     owner, group = _owner(read)
     password_file = read.path("pkcs12-password-file")
@@ -189,7 +185,5 @@ def target_from_keys(
         probe=_probe(read),
     )
     if not read.problems and not (outputs or target.reload):
-        read.wrong(
-            "fullchain", "is missing, and so is every other file and reload; name at least one of them"
-        )
+        read.wrong("fullchain", "is missing, and so is every other file and reload; name at least one of them")
     return (None if read.problems else target), read.problems

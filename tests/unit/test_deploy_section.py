@@ -172,9 +172,7 @@ def test_every_preset_is_a_whole_target(preset, family):
 
 def test_a_preset_yields_to_the_section():
     """Own keys win over the preset's; an empty value drops it."""
-    target, problems = read(
-        {"preset": "nginx", "lineage": "x", "key": "/tls/x.key", "test": "", "mode": "0444"}
-    )
+    target, problems = read({"preset": "nginx", "lineage": "x", "key": "/tls/x.key", "test": "", "mode": "0444"})
     assert problems == []
     assert [str(output.path) for output in target.outputs] == ["/etc/ssl/certs/x.crt", "/tls/x.key"]
     assert target.test == ()

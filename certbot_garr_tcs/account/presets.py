@@ -1,0 +1,137 @@
+"""The CAs behind GARR TCS, and where each fact about them comes from (data)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class CaPreset:
+    """Hold what is known of one CA product before the first request.
+
+    Exactly one of ``directory_url`` (the same for everybody) and ``url_shapes`` (a URL per ACME
+    account; regular expressions of host and path) is there. ``ocsp`` and ``contact_required``:
+    ``None`` is not known, and nothing is refused for it. ``most_names``: more than these have been
+    refused. ``caa``: the issuer domain name of RFC 8659. ``garr_since``/``garr_until``: when GARR
+    members got their certificates there. ``source``: where the facts were read, and when.
+    """
+
+    name: str
+    title: str
+    product: str
+    caa: str
+    source: str
+    directory_url: str | None = None
+    url_shapes: tuple[str, ...] = ()
+    url_example: str = ""
+    staging_directory_url: str | None = None
+    eab_required: bool = True
+    eab_once: bool = True
+    contact_required: bool | None = None
+    ocsp: bool | None = None
+    most_names: int | None = None
+    portal: str = "the CA's portal"
+    garr_since: date | None = None
+    garr_until: date | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a preset that could not be used."""
+        if (self.directory_url is None) == (not self.url_shapes):
+            raise ValueError(f"{self.name}: give either directory_url or url_shapes")
+        if self.url_shapes and not self.url_example:
+            raise ValueError(f"{self.name}: url_shapes need a url_example to show")
+        if not self.source:
+            raise ValueError(f"{self.name}: facts need a source")
+        if self.garr_since and self.garr_until and self.garr_until <= self.garr_since:
+            raise ValueError(f"{self.name}: GARR's use ends before it begins")
+
+    def has_url(self, url: str) -> bool:
+        """Tell whether ``url`` is this CA's directory URL; case of the host and a final slash do not count."""
+        place = _place(url)
+        if self.directory_url is not None:
+            return place == _place(self.directory_url)
+        return any(re.fullmatch(shape, place) for shape in self.url_shapes)
+
+
+def _place(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{(parts.hostname or '').lower()}{f':{parts.port}' if parts.port else ''}{parts.path.rstrip('/')}"
+
+
+_SECTIGO_SOURCE = (
+    "GARR wiki on TCS with Sectigo, and Sectigo's ACME documentation (directories without a suffix, "
+    "no staging, EAB used once); read 2026-10"
+)
+_SECTIGO_SINCE = date(2020, 5, 1)
+_SECTIGO_UNTIL = date(2025, 1, 10)
+
+
+def _sectigo(name: str, product: str, url: str, *, garr: bool) -> CaPreset:
+    return CaPreset(
+        name=name,
+        title="Sectigo",
+        product=product,
+        directory_url=url,
+        caa="sectigo.com",
+        portal="Sectigo Certificate Manager",
+        garr_since=_SECTIGO_SINCE if garr else None,
+        garr_until=_SECTIGO_UNTIL if garr else None,
+        source=_SECTIGO_SOURCE,
+    )
+
+
+_ALL = (
+    CaPreset(
+        name="harica",
+        title="HARICA",
+        product="OV or DV, as the ACME account says",
+        url_shapes=(
+            r"acme-v02\.harica\.gr/acme/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/directory",
+            r"acme\.harica\.gr/[A-Za-z0-9_.-]+/directory",
+        ),
+        url_example="https://acme-v02.harica.gr/acme/<uuid>/directory",
+        contact_required=True,
+        ocsp=False,
+        most_names=20,
+        caa="harica.gr",
+        portal="HARICA CertManager, https://cm.harica.gr",
+        garr_since=date(2025, 1, 11),
+        source=(
+            "HARICA CertManager and HARICA's notices (no OCSP since 2 March 2026), pages of TCS 2025 members "
+            "(contact required, 20 names at most); read 2026-10"
+        ),
+    ),
+    _sectigo("sectigo-ov", "OV", "https://acme.sectigo.com/v2/OV", garr=True),
+    _sectigo("sectigo-ev", "EV", "https://acme.sectigo.com/v2/EV", garr=True),
+    _sectigo("sectigo-dv", "DV", "https://acme.sectigo.com/v2/DV", garr=False),
+    _sectigo("sectigo-geant-ov", "OV, GÉANT's", "https://acme.sectigo.com/v2/GEANTOV", garr=True),
+    _sectigo("sectigo-enterprise", "as the account says", "https://acme.enterprise.sectigo.com", garr=False),
+)
+
+PRESETS: Mapping[str, CaPreset] = MappingProxyType({preset.name: preset for preset in _ALL})
+"""Every preset by the name that users type."""
+
+DEFAULT = PRESETS["sectigo-ov"]
+"""The CA that GARR's own pages named for years: meant where key ID and HMAC key stand alone."""
+
+CURRENT = PRESETS["harica"]
+"""The CA behind GARR TCS today."""
+
+
+def by_url(url: str) -> CaPreset | None:
+    """Return the preset whose directory URL this is, or ``None``: any other CA works too."""
+    return next((preset for preset in _ALL if preset.has_url(url)), None)
+
+
+def is_harica_host(url: str) -> bool:
+    """Tell whether ``url`` leads to a host of HARICA's, whatever its path."""
+    host = (urlsplit(url).hostname or "").lower()
+    return host == "harica.gr" or host.endswith(".harica.gr")

@@ -1,0 +1,74 @@
+"""What a CA would refuse, known before the first byte is sent (pure)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from certbot_garr_tcs.errors import AccountError
+
+if TYPE_CHECKING:
+    from certbot_garr_tcs.account.selection import Selection
+
+
+def check_registration(selection: Selection) -> None:
+    """Raise ``AccountError`` where a new account could not be registered (RFC 8555 §7.3).
+
+    A failed registration can use a one-time EAB up, so what is missing is said before.
+    """
+    preset = selection.preset
+    if preset is None:
+        return
+    if preset.eab_required and selection.binding is None:
+        raise AccountError(
+            f"there is no account yet at {selection.title}, and it registers none without external account binding",
+            "Write eab-kid and eab-hmac-key, from the CA's portal, under [account] in garr-tcs.ini, or give --eab-kid "
+            "and --eab-hmac-key.",
+        )
+    if preset.contact_required and not selection.email:
+        raise AccountError(
+            f"{selection.title} registers no account without an e-mail address",
+            "Add email = … under [account] in garr-tcs.ini, or give --email.",
+        )
+
+
+def registration_notice(selection: Selection) -> str:
+    """Say that an account is about to be registered, and what to do if the CA refuses."""
+    if selection.binding is None:
+        return f"Registering an account at {selection.title}."
+    once = (
+        f" (a pair works once there: make a new one in {selection.portal})"
+        if selection.preset and selection.preset.eab_once
+        else f" (from {selection.portal})"
+    )
+    return (
+        f"Registering an account at {selection.title} with EAB key ID {selection.binding.short_key_id}. If the CA "
+        f"refuses it, compare eab-kid and eab-hmac-key with the CA's portal{once}."
+    )
+
+
+def must_staple_is_refused(selection: Selection) -> bool:
+    """Tell whether the CA cannot issue for OCSP Must-Staple (RFC 7633): it answers no OCSP."""
+    return selection.preset is not None and selection.preset.ocsp is False
+
+
+def refuse_must_staple(selection: Selection) -> None:
+    """Raise ``AccountError`` for a ``--must-staple`` that the user typed."""
+    raise AccountError(
+        f"--must-staple: {selection.title} answers no OCSP, so no server could staple, and it refuses the order",
+        "Leave --must-staple out, also in cli.ini.",
+    )
+
+
+def dropped_must_staple_notice(selection: Selection) -> str:
+    """Say that a stored must-staple does not come along to this CA."""
+    return f"The lineage's must_staple is dropped: {selection.title} answers no OCSP."
+
+
+def many_names_notice(selection: Selection, names: int) -> str | None:
+    """Return a warning where more names are asked for than the CA is known to take."""
+    if selection.preset is None or selection.preset.most_names is None or names <= selection.preset.most_names:
+        return None
+    return (
+        f"{names} names: {selection.preset.title} is known to refuse more than {selection.preset.most_names} in one "
+        "certificate. If it does, ask for several certificates."
+    )

@@ -1,0 +1,190 @@
+"""What the [account] section of garr-tcs.ini says (data)."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable
+from urllib.parse import urlsplit
+
+from certbot_garr_tcs.account import presets
+from certbot_garr_tcs.account.binding import Binding, is_placeholder, key_id_problem, normalise_hmac_key
+from certbot_garr_tcs.errors import ConfigError
+from certbot_garr_tcs.keys import Keys
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+HEADING = "[account]"
+_KEY_TYPES = ("rsa", "ecdsa")
+_EAB_KEYS = ("eab-kid", "eab-kid-file", "eab-hmac-key", "eab-hmac-key-file")
+_KEYS = (
+    "ca",
+    "directory-url",
+    *_EAB_KEYS,
+    "email",
+    "agree-tos",
+    "staging-directory-url",
+    *(f"staging-{key}" for key in _EAB_KEYS),
+    "key-type",
+    "rsa-key-size",
+)
+
+
+@dataclass(frozen=True)
+class AccountSettings:
+    """Hold the CA account of a garr-tcs.ini; what is ``None`` was not said. ``rsa_key_size`` in bits."""
+
+    source: Path
+    ca: str | None = None
+    directory_url: str | None = None
+    binding: Binding | None = None
+    email: str | None = None
+    agree_tos: bool | None = None
+    staging_directory_url: str | None = None
+    staging_binding: Binding | None = None
+    key_type: str | None = None
+    rsa_key_size: int | None = None
+
+    @property
+    def names_ca(self) -> bool:
+        """Tell whether the file says which CA it means, be it by URL or by preset."""
+        return self.directory_url is not None or self.ca is not None
+
+
+def url_problem(url: str) -> str | None:
+    """Say what is wrong with a directory URL, or ``None``.
+
+    Plain HTTP is for a CA on this machine alone (RFC 8555 §6.1 asks for HTTPS).
+    """
+    if is_placeholder(url):
+        return "still has a placeholder in it; copy the whole Server URL from the CA's portal"
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname if parts.port is None or parts.port else None
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in {"https", "http"} or any(c.isspace() for c in url):
+        return "is no URL of the form https://host/path"
+    if parts.username or parts.password or parts.query or parts.fragment:
+        return "has more in it than a directory URL has: only https://, host and path belong there"
+    if parts.scheme == "http" and not _is_loopback(host):
+        return "is plain http://, which would let others read and change what is said; write https://"
+    if presets.is_harica_host(url) and not presets.CURRENT.has_url(url):
+        return f"has not the shape of HARICA's, {presets.CURRENT.url_example}; copy the Server URL from the portal"
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def account_from_keys(
+    values: Mapping[str, str], source: Path, read_secret: Callable[[str], str]
+) -> tuple[AccountSettings | None, list[str]]:
+    """Build the account from the section's keys; return it and every problem, in words.
+
+    ``read_secret`` reads the file that a ``*-file`` key names and raises ``ConfigError``. There is no
+    account where there is a problem.
+    """
+    keys = Keys(HEADING, values, _KEYS)
+    settings = AccountSettings(
+        source=source,
+        ca=keys.one_of("ca", presets.PRESETS),
+        directory_url=_url(keys, "directory-url"),
+        binding=_binding(keys, "", read_secret),
+        email=_email(keys),
+        agree_tos=keys.flag("agree-tos"),
+        staging_directory_url=_url(keys, "staging-directory-url"),
+        staging_binding=_binding(keys, "staging-", read_secret),
+        key_type=keys.one_of("key-type", _KEY_TYPES),
+        rsa_key_size=keys.number("rsa-key-size", 2048, 8192),
+    )
+    _check_together(keys, settings)
+    return (None, keys.problems) if keys.problems else (settings, [])
+
+
+def _url(keys: Keys, key: str) -> str | None:
+    url = keys.text(key)
+    problem = url_problem(url) if url else None
+    if problem:
+        keys.wrong(key, problem)
+        return None
+    return url
+
+
+def _email(keys: Keys) -> str | None:
+    email = keys.text("email")
+    if email is None:
+        return None
+    for address in email.split(","):
+        local, _, domain = address.strip().rpartition("@")
+        if not local or "." not in domain or is_placeholder(address) or " " in address.strip():
+            keys.wrong("email", "is no e-mail address")
+            return None
+    return email
+
+
+def _binding(keys: Keys, prefix: str, read_secret: Callable[[str], str]) -> Binding | None:
+    kid_key, hmac_key = f"{prefix}eab-kid", f"{prefix}eab-hmac-key"
+    before = len(keys.problems)
+    kid = _secret(keys, kid_key, read_secret)
+    secret = _secret(keys, hmac_key, read_secret)
+    has_kid, has_secret = keys.has(kid_key, f"{kid_key}-file"), keys.has(hmac_key, f"{hmac_key}-file")
+    if has_kid != has_secret:
+        here, missing = (kid_key, hmac_key) if has_kid else (hmac_key, kid_key)
+        keys.wrong(here, f"stands alone; add {missing} (or {missing}-file): the portal shows both together")
+    if kid is not None:
+        problem = key_id_problem(kid.strip())
+        if problem:
+            keys.wrong(kid_key, problem)
+    if secret is not None:
+        try:
+            secret = normalise_hmac_key(secret)
+        except ValueError as error:
+            keys.wrong(hmac_key, str(error))
+    if kid is None or secret is None or len(keys.problems) > before:
+        return None
+    return Binding(kid.strip(), secret)
+
+
+def _secret(keys: Keys, key: str, read_secret: Callable[[str], str]) -> str | None:
+    """Return the value of ``key``, or of the file that ``key-file`` names, its line breaks taken out."""
+    file_key = f"{key}-file"
+    if keys.has(key) and keys.has(file_key):
+        keys.wrong(key, f"and {file_key} are both there; keep one")
+        return None
+    if not keys.has(file_key):
+        return keys.text(key)
+    path = keys.text(file_key)
+    if path is None:
+        return None
+    try:
+        text = read_secret(path)
+    except ConfigError as error:
+        keys.wrong(file_key, f"cannot be used: {error}")
+        return None
+    joined = "".join(line.strip() for line in text.splitlines())
+    quotes = 2
+    if len(joined) >= quotes and joined[0] == joined[-1] and joined[0] in "\"'":
+        joined = joined[1:-1]
+    return joined
+
+
+def _check_together(keys: Keys, settings: AccountSettings) -> None:
+    """Note what is wrong between keys that are right one by one."""
+    known = presets.by_url(settings.directory_url) if settings.directory_url else None
+    if settings.ca and known and known.name != settings.ca:
+        keys.wrong("ca", f"= {settings.ca} does not fit directory-url, which is of {known.name}; remove the ca line")
+    if settings.ca and not keys.has("directory-url"):
+        preset = presets.PRESETS[settings.ca]
+        if preset.directory_url is None:
+            keys.wrong("ca", f"= {settings.ca} needs directory-url too: {preset.url_example}, from {preset.portal}")
+    if settings.rsa_key_size and settings.key_type == "ecdsa":
+        keys.wrong("rsa-key-size", "goes with key-type = rsa")
+    if keys.has(*(f"staging-{key}" for key in _EAB_KEYS)) and not keys.has("staging-directory-url"):
+        keys.wrong("staging-eab-kid", "goes with staging-directory-url, which is missing")

@@ -1,0 +1,193 @@
+"""Set Certbot's configuration to the CA account that garr-tcs.ini means.
+
+What is set here is what Certbot's own registration and ordering use; it is done for ``prepare`` and for
+the subcommands that load no plugin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable
+
+from certbot_garr_tcs import compat, lineages
+from certbot_garr_tcs.account import rules, selection
+from certbot_garr_tcs.account.binding import Binding, key_id_problem, normalise_hmac_key
+from certbot_garr_tcs.account.roster import Roster, Rosters, choose
+from certbot_garr_tcs.account.selection import Run, Selection, Wish
+from certbot_garr_tcs.errors import AccountError
+
+if TYPE_CHECKING:
+    from certbot_garr_tcs.config import Configuration
+    from certbot_garr_tcs.lineages import Lineage
+    from certbot_garr_tcs.state import StateFolder
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """Say what Certbot is about to do.
+
+    ``typed``: whether the user set an option of that name. ``registers``: whether Certbot would register
+    an account where there is none. ``notify``: shows one sentence to the user.
+    """
+
+    run: Run
+    typed: Callable[[str], bool]
+    notify: Callable[[str], None]
+    registers: bool = True
+    new_lineage: bool = False
+
+
+def occasion_of(config: Any, notify: Callable[[str], None]) -> Occasion:
+    """Return the occasion of a run for which Certbot prepares us."""
+    run = Run.LIVE
+    if config.verb == "reconfigure":
+        run = Run.RECONFIGURE
+    elif config.dry_run:
+        run = Run.DRY_RUN
+    elif config.staging:
+        run = Run.STAGING
+    return Occasion(
+        run=run,
+        typed=lambda name: compat.typed(config, name),
+        notify=notify,
+        new_lineage=config.verb in {"certonly", "run"},
+    )
+
+
+def settle(config: Any, settings: Configuration | None, state: StateFolder, occasion: Occasion) -> Selection:
+    """Set directory URL, account, EAB, contact and terms on ``config``; return what was selected.
+
+    ``config`` is Certbot's configuration, or the namespace while it is still being parsed. Nothing is set
+    before everything was found right. Raises ``AccountError``.
+    """
+    account = settings.account if settings else None
+    lineage = _lineage(config)
+    stored_server = _stored_server(config, occasion, lineage)
+    selected = selection.select(_wish(config, occasion, stored_server), account)
+    notices = list(selected.notices)
+    if stored_server and stored_server != selected.directory_url and occasion.run is Run.LIVE:
+        notices.append(_move_notice(config, lineage, stored_server, selected))
+    notices += _check_order(config, occasion, selected)
+    chosen, more = _choose_account(config, occasion, selected, stored_server, Rosters(state))
+    for notice in [*notices, *more]:
+        occasion.notify(notice)
+    _apply(config, selected, chosen, registers=occasion.registers)
+    if account and occasion.new_lineage:
+        _apply_key_type(config, occasion, account.key_type, account.rsa_key_size)
+    return selected
+
+
+def _wish(config: Any, occasion: Occasion, stored_server: str | None) -> Wish:
+    return Wish(
+        run=occasion.run,
+        server=config.server if occasion.typed("server") else None,
+        binding=_typed_binding(config, occasion),
+        email=config.email if occasion.typed("email") else None,
+        ca=config.tcs_ca,
+        stored_server=stored_server,
+        allow_live_dry_run=bool(config.tcs_allow_live_dry_run),
+        public_server=compat.public_server(),
+        public_staging=compat.public_staging(),
+    )
+
+
+def _typed_binding(config: Any, occasion: Occasion) -> Binding | None:
+    kid, secret = config.eab_kid, config.eab_hmac_key
+    if not occasion.typed("eab_kid") and not kid and not secret:
+        return None
+    if not kid or not secret:
+        here, missing = ("--eab-kid", "--eab-hmac-key") if kid else ("--eab-hmac-key", "--eab-kid")
+        raise AccountError(f"{here} stands alone", f"Give {missing} too; the CA's portal shows both together.")
+    problem = key_id_problem(kid.strip())
+    if problem:
+        raise AccountError(f"--eab-kid {problem}", "Better still, write both into garr-tcs.ini.")
+    try:
+        return Binding(kid.strip(), normalise_hmac_key(secret))
+    except ValueError as error:
+        # From None: the traceback in Certbot's log must not lead to the key.
+        raise AccountError(f"--eab-hmac-key {error}", "Better still, write both into garr-tcs.ini.") from None
+
+
+def _lineage(config: Any) -> Lineage | None:
+    """Return the lineage that this run is about, where it is there and can be told."""
+    found = lineages.find(Path(config.config_dir) / "renewal", config.certname, compat.identifiers(config))
+    return found[0] if len(found) == 1 else None
+
+
+def _stored_server(config: Any, occasion: Occasion, lineage: Lineage | None) -> str | None:
+    """Return the lineage's CA: at a renewal Certbot has put it where ``--server`` would be, but not in dry runs."""
+    if lineage:
+        return lineage.server
+    renewing = config.verb in {"renew", "reconfigure"} and occasion.run in {Run.LIVE, Run.RECONFIGURE}
+    return str(config.server) if renewing and not occasion.typed("server") else None
+
+
+def _move_notice(config: Any, lineage: Lineage | None, stored_server: str, selected: Selection) -> str:
+    name = lineage.name if lineage else ", ".join(compat.identifiers(config))
+    return f"Lineage {name} moves from {selection.ca_title(stored_server)} to {selected.title}."
+
+
+def _check_order(config: Any, occasion: Occasion, selected: Selection) -> list[str]:
+    """Return warnings about what is going to be ordered; refuse what the CA is known to refuse."""
+    notices = []
+    if getattr(config, "must_staple", False) and rules.must_staple_is_refused(selected):
+        if occasion.typed("must_staple"):
+            rules.refuse_must_staple(selected)
+        config.must_staple = False
+        notices.append(rules.dropped_must_staple_notice(selected))
+    many = rules.many_names_notice(selected, len(compat.identifiers(config)))
+    return notices + ([many] if many else [])
+
+
+def _choose_account(
+    config: Any, occasion: Occasion, selected: Selection, stored_server: str | None, rosters: Rosters
+) -> tuple[str | None, list[str]]:
+    """Return the account to use, ``None`` to register one, and what to tell the user."""
+    directory = selected.directory_url
+    there = compat.accounts(config, directory)
+    roster = rosters.read(directory).seeing(there)
+    stored = config.account if stored_server == directory or occasion.typed("account") else None
+    if occasion.typed("account") and config.account in there:
+        if selected.binding:
+            roster = replace(roster, made_by={**roster.made_by, config.account: selected.binding.fingerprint})
+        rosters.write(directory, roster)
+        return str(config.account), []
+    chosen = choose(roster, there, selected, stored)
+    notices = []
+    if chosen is None and occasion.registers:
+        rules.check_registration(selected)
+        if stored:
+            notices.append(
+                f"Account {stored} at {selected.title} is not on this machine any more; a new one is registered."
+            )
+        notices.append(rules.registration_notice(selected))
+        if occasion.run is Run.DRY_RUN:
+            notices.append(
+                "In a dry run Certbot registers without an e-mail address. If the CA insists on one, run once: "
+                "certbot register --staging --garr-tcs"
+            )
+        roster = Roster(offered=selected.binding.fingerprint if selected.binding else None)
+    rosters.write(directory, roster)
+    return chosen, notices
+
+
+def _apply(config: Any, selected: Selection, account: str | None, *, registers: bool) -> None:
+    config.server = selected.directory_url
+    config.account = account
+    if account is None and registers and selected.binding:
+        config.eab_kid = selected.binding.key_id
+        config.eab_hmac_key = selected.binding.hmac_key
+    if selected.email and not config.email:
+        config.email = selected.email
+    if selected.agree_tos:
+        config.tos = True
+
+
+def _apply_key_type(config: Any, occasion: Occasion, key_type: str | None, rsa_key_size: int | None) -> None:
+    if key_type and not occasion.typed("key_type"):
+        # Past Certbot's record of who set it: a new lineage takes it as its default, and one that exists
+        # already keeps the type of its key, instead of an error that asks whether that is to change.
+        config.namespace.key_type = key_type
+    if rsa_key_size and not occasion.typed("rsa_key_size"):
+        config.rsa_key_size = rsa_key_size

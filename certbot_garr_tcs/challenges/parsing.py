@@ -1,0 +1,204 @@
+"""The keys of a [dns-01 …] or [http-01 …] section -> SolverSection, or what is wrong with them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import re
+from typing import TYPE_CHECKING, Callable
+
+from certbot_garr_tcs.challenges.sections import (
+    DNS_01,
+    DelegateSettings,
+    HowToLook,
+    Propagation,
+    Rfc2136Settings,
+    SolverSection,
+    TsigKey,
+)
+from certbot_garr_tcs.errors import ConfigError
+from certbot_garr_tcs.keys import Keys, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_TSIG_KEYS = ("tsig-name", "tsig-secret", "tsig-secret-file", "tsig-algorithm")
+_KEYS = ("via", "server", "zone", "tsig-keyfile", *_TSIG_KEYS, "propagation", "timeout")
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.IGNORECASE)
+
+ALGORITHMS = (
+    "hmac-sha256",
+    "hmac-sha384",
+    "hmac-sha512",
+    "hmac-sha224",
+    "hmac-sha256-128",
+    "hmac-sha384-192",
+    "hmac-sha512-256",
+    "hmac-sha1",
+    "hmac-md5.sig-alg.reg.int",
+)
+"""TSIG algorithms (RFC 8945 §6) that ``tsig-algorithm`` takes, safest first."""
+
+_WEAK = frozenset({"hmac-sha1", "hmac-md5.sig-alg.reg.int"})
+
+
+def section_from_keys(
+    challenge_type: str, suffix: str, values: Mapping[str, str], source: Path, read_secret: Callable[[str], str]
+) -> tuple[SolverSection | None, list[str]]:
+    """Build a section; return it and every problem, in words.
+
+    ``read_secret`` reads the file that a key names and raises ``ConfigError``. Options of a delegate are
+    checked later, against the plugin.
+    """
+    suffix = suffix.rstrip(".").lower()
+    heading = f"[{challenge_type} {suffix}]" if suffix else f"[{challenge_type}]"
+    keys = Keys(heading, values, None if "via" in values else _KEYS)
+    _check_suffix(keys, challenge_type, suffix)
+    how: Rfc2136Settings | DelegateSettings | None
+    if "via" in values:
+        how = _delegate(keys)
+    elif challenge_type == DNS_01:
+        how = _rfc2136(keys, read_secret)
+    else:
+        how = None
+        keys.wrong("via", "is missing: say which Certbot authenticator serves it, such as via = webroot")
+    if keys.problems or how is None:
+        return None, keys.problems
+    return SolverSection(challenge_type, suffix, how, source), []
+
+
+def _check_suffix(keys: Keys, challenge_type: str, suffix: str) -> None:
+    if not suffix:
+        return
+    try:
+        ipaddress.ip_address(suffix)
+    except ValueError:
+        pass
+    else:
+        if challenge_type == DNS_01:
+            keys.problems.append(
+                f"{keys.heading} names an IP address, which dns-01 cannot prove; use [http-01 {suffix}]"
+            )
+        return
+    if suffix.startswith("*."):
+        keys.problems.append(f"{keys.heading} names a wildcard; {suffix[2:]} alone covers it and everything below")
+    elif not all(_LABEL.fullmatch(label) for label in suffix.split(".")):
+        keys.problems.append(f"{keys.heading} names no DNS name (internationalised names: write the xn-- form)")
+
+
+def _delegate(keys: Keys) -> DelegateSettings | None:
+    plugin = keys.text("via")
+    if plugin is None:
+        return None
+    if plugin == "garr-tcs":
+        keys.wrong("via", "= garr-tcs would lead back here; name another authenticator, or remove the line")
+    options = tuple((key, value) for key, value in keys.values.items() if key != "via")
+    return DelegateSettings(plugin, options)
+
+
+def _rfc2136(keys: Keys, read_secret: Callable[[str], str]) -> Rfc2136Settings:
+    timeout = keys.number("timeout", 1, 86400)
+    zone = keys.text("zone")
+    return Rfc2136Settings(
+        server=keys.text("server"),
+        zone=zone.rstrip(".").lower() if zone else None,
+        tsig=_tsig(keys, read_secret),
+        propagation=_propagation(keys),
+        timeout_seconds=float(timeout) if timeout else 120.0,
+    )
+
+
+def _propagation(keys: Keys) -> Propagation:
+    text = keys.text("propagation")
+    if text is None:
+        return Propagation()
+    how, *rest = text.split()
+    if how == HowToLook.AUTHORITATIVE.value and not rest:
+        return Propagation()
+    if how == HowToLook.RESOLVERS.value and rest:
+        return Propagation(HowToLook.RESOLVERS, resolvers=tuple(rest))
+    if how == HowToLook.SECONDS.value and len(rest) == 1 and rest[0].isascii() and rest[0].isdigit():
+        return Propagation(HowToLook.SECONDS, seconds=float(rest[0]))
+    near = did_you_mean(how, [each.value for each in HowToLook])
+    keys.wrong("propagation", f'must be "authoritative", "resolvers ADDRESS …" or "seconds NUMBER"{near}')
+    return Propagation()
+
+
+def _tsig(keys: Keys, read_secret: Callable[[str], str]) -> TsigKey | None:
+    if keys.has("tsig-keyfile"):
+        if keys.has(*_TSIG_KEYS):
+            keys.wrong("tsig-keyfile", "holds name, secret and algorithm; remove the other tsig- keys")
+        return _tsig_from_file(keys, read_secret)
+    if not keys.has(*_TSIG_KEYS):
+        return None
+    name, secret = keys.text("tsig-name"), _tsig_secret(keys, read_secret)
+    if not keys.has("tsig-name"):
+        keys.wrong("tsig-name", "is missing: a TSIG key is a name and a secret")
+    if not keys.has("tsig-secret", "tsig-secret-file"):
+        keys.wrong("tsig-secret", "(or tsig-secret-file) is missing: a TSIG key is a name and a secret")
+    algorithm = _algorithm(keys)
+    if name is None or secret is None or algorithm is None:
+        return None
+    return TsigKey(name, secret, algorithm)
+
+
+def _tsig_secret(keys: Keys, read_secret: Callable[[str], str]) -> str | None:
+    if keys.has("tsig-secret") and keys.has("tsig-secret-file"):
+        keys.wrong("tsig-secret", "and tsig-secret-file are both there; keep one")
+    where = "tsig-secret-file" if keys.has("tsig-secret-file") else "tsig-secret"
+    secret = keys.text(where)
+    if secret is not None and where == "tsig-secret-file":
+        try:
+            secret = "".join(read_secret(secret).split())
+        except ConfigError as error:
+            keys.wrong(where, f"cannot be used: {error}")
+            return None
+    if secret is not None and not _is_base64(secret):
+        keys.wrong(where, "is no base64; copy the key's secret again")
+        return None
+    return secret
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        return bool(base64.b64decode(text, validate=True))
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _algorithm(keys: Keys) -> str | None:
+    """Return the algorithm; weak ones count only because the user names them."""
+    if not keys.has("tsig-algorithm"):
+        return ALGORITHMS[0]
+    written = keys.text("tsig-algorithm")
+    if written is None:
+        return None
+    name = written.lower().rstrip(".")
+    name = "hmac-md5.sig-alg.reg.int" if name == "hmac-md5" else name
+    if name in ALGORITHMS:
+        return name
+    keys.wrong("tsig-algorithm", f"must be one of {', '.join(ALGORITHMS[:4])} …{did_you_mean(name, ALGORITHMS)}")
+    return None
+
+
+def _tsig_from_file(keys: Keys, read_secret: Callable[[str], str]) -> TsigKey | None:
+    from certbot_garr_tcs.challenges.dns.keyfile import parse_key_file  # noqa: PLC0415
+
+    path = keys.text("tsig-keyfile")
+    if path is None:
+        return None
+    try:
+        key = parse_key_file(read_secret(path))
+    except ConfigError as error:
+        keys.wrong("tsig-keyfile", f"cannot be used: {error}")
+        return None
+    if key.algorithm in _WEAK:
+        keys.wrong(
+            "tsig-keyfile",
+            f"holds a key for {key.algorithm}, which is weak; make one with tsig-keygen, or "
+            "give the key by tsig-name, tsig-secret-file and tsig-algorithm",
+        )
+        return None
+    return key

@@ -1,0 +1,98 @@
+"""What differs between Certbot 2.1 and today.
+
+Certbot's private modules are imported here and in no other room, and only when they are used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from certbot import configuration, errors
+
+if TYPE_CHECKING:
+    from certbot_garr_tcs.errors import GarrTcsError
+
+_TYPED = frozenset({"COMMAND_LINE", "CONFIG_FILE", "ENV_VAR"})
+
+
+def typed(config: Any, name: str) -> bool:
+    """Tell whether the user set an option: on the command line, in cli.ini or by the environment.
+
+    Certbot's own ``set_by_user`` is also true for what a renewal or ``--dry-run`` set, and it logs the
+    value: it must not be asked about secrets.
+    """
+    sources = getattr(config, "argument_sources", None)
+    if sources is not None:  # since 2.7
+        source = sources.get(name)
+        return source is not None and source.name in _TYPED
+    from certbot._internal import cli  # noqa: PLC0415
+
+    # Before 2.7 Certbot parses the command line a second time, with defaults that can be told apart.
+    set_by_cli = getattr(cli, "set_by_cli")  # noqa: B009  (gone since 2.7, so no attribute for mypy)
+    set_by_cli("config_dir")
+    detector = set_by_cli.detector
+    return type(getattr(detector, name)).__name__ != "_Default"
+
+
+def choose_authenticator(namespace: argparse.Namespace, flag: str, name: str) -> None:
+    """Do for our flag what Certbot's own ``--webroot`` and its like do.
+
+    Before 2.7 the second parse of the command line knows nothing of what an action did: there the flag
+    is replaced by what it stands for.
+    """
+    if not namespace.authenticator:
+        namespace.authenticator = name
+    if hasattr(configuration, "ArgumentSource"):
+        return
+    from certbot._internal import cli  # noqa: PLC0415
+
+    parser = cli.helpful_parser
+    if parser is not None and flag in parser.args:
+        parser.args[:] = [argument for argument in parser.args if argument != flag] + [f"--authenticator={name}"]
+
+
+def verb() -> str:
+    """Return the subcommand, while Certbot is still parsing its command line."""
+    from certbot._internal import cli  # noqa: PLC0415
+
+    return str(cli.helpful_parser.verb) if cli.helpful_parser is not None else ""
+
+
+def public_server() -> str:
+    """Return the directory that Certbot asks where nobody says anything."""
+    from certbot._internal import constants  # noqa: PLC0415
+
+    return str(constants.CLI_DEFAULTS["server"])
+
+
+def public_staging() -> str:
+    """Return the staging directory that ``--dry-run`` and ``--staging`` put in its place."""
+    from certbot._internal import constants  # noqa: PLC0415
+
+    return str(constants.STAGING_URI)
+
+
+def accounts(config: Any, directory_url: str) -> list[str]:
+    """Return the IDs of the whole accounts that Certbot keeps for a directory, oldest first."""
+    namespace = copy.copy(config if isinstance(config, argparse.Namespace) else config.namespace)
+    namespace.server = directory_url
+    folder = Path(configuration.NamespaceConfig(namespace).accounts_dir)
+    files = ("regr.json", "meta.json", "private_key.json")
+    try:
+        found = [entry for entry in folder.iterdir() if all((entry / name).is_file() for name in files)]
+    except OSError:
+        return []
+    return [entry.name for entry in sorted(found, key=lambda entry: (entry.stat().st_mtime, entry.name))]
+
+
+def identifiers(config: Any) -> list[str]:
+    """Return the names and IP addresses that are asked for, as text."""
+    return [str(name) for name in [*config.domains, *getattr(config, "ip_addresses", [])]]
+
+
+def raise_for_user(error: GarrTcsError) -> NoReturn:
+    """Raise our error as one of Certbot's, which it shows as it is: one line."""
+    raise errors.ConfigurationError(str(error)) from error

@@ -1,0 +1,79 @@
+"""Read Certbot's renewal directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from configobj import ConfigObj, ConfigObjError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Hold what one ``renewal/NAME.conf`` says; ``certificate`` is its ``live/NAME/cert.pem``."""
+
+    name: str
+    certificate: Path
+    params: Mapping[str, str]
+
+    @property
+    def server(self) -> str | None:
+        """Return the directory URL that issued it."""
+        return self.params.get("server")
+
+    @property
+    def account(self) -> str | None:
+        """Return the ID of the account that ordered it."""
+        return self.params.get("account")
+
+    def names(self) -> frozenset[str]:
+        """Return the names of the certificate, in lower case; none where it cannot be read."""
+        from cryptography import x509  # noqa: PLC0415  (heavy, and seldom needed)
+
+        try:
+            certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except (OSError, ValueError, x509.ExtensionNotFound):
+            return frozenset()
+        return frozenset(
+            [name.lower() for name in names.get_values_for_type(x509.DNSName)]
+            + [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+        )
+
+
+def read_lineage(conf: Path) -> Lineage | None:
+    """Read one renewal file; ``None`` where it is broken (Certbot reports that itself)."""
+    try:
+        parsed = ConfigObj(str(conf), encoding="utf-8", default_encoding="utf-8", file_error=True)
+    except (OSError, ConfigObjError, UnicodeDecodeError):
+        return None
+    params = parsed.get("renewalparams")
+    certificate = parsed.get("cert")
+    if not isinstance(params, dict) or not isinstance(certificate, str):
+        return None
+    return Lineage(
+        conf.name[: -len(".conf")],
+        Path(certificate),
+        {key: value for key, value in params.items() if isinstance(value, str)},
+    )
+
+
+def read_lineages(renewal_dir: Path) -> Iterator[Lineage]:
+    """Read every renewal file that is whole, by name."""
+    for conf in sorted(renewal_dir.glob("*.conf")):
+        lineage = read_lineage(conf)
+        if lineage:
+            yield lineage
+
+
+def find(renewal_dir: Path, cert_name: str | None, names: Iterable[str]) -> tuple[Lineage, ...]:
+    """Return the lineage called ``cert_name``, or those whose certificate has exactly these names."""
+    if cert_name:
+        lineage = read_lineage(renewal_dir / f"{cert_name}.conf")
+        return (lineage,) if lineage else ()
+    wanted = frozenset(name.lower() for name in names)
+    return tuple(lineage for lineage in read_lineages(renewal_dir) if wanted and lineage.names() == wanted)

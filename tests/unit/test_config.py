@@ -1,0 +1,314 @@
+"""garr-tcs.ini: what is read, what is refused, and in which words."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from certbot_garr_tcs import config
+from certbot_garr_tcs.challenges.sections import DelegateSettings, HowToLook, Rfc2136Settings
+from certbot_garr_tcs.errors import ConfigError
+
+KEY = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldC0xMjM"
+UUID = "0123abcd-0123-4567-89ab-0123456789ab"
+HARICA = f"https://acme-v02.harica.gr/acme/{UUID}/directory"
+ACCOUNT = f"[account]\ndirectory-url = {HARICA}\neab-kid = kid-1\neab-hmac-key = {KEY}\nemail = ced@example.it\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a garr-tcs.ini, 0600 unless said otherwise, and return its path."""
+
+    def write(text: str, mode: int = 0o600, name: str = "garr-tcs.ini") -> Path:
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        path.chmod(mode)
+        return path
+
+    return write
+
+
+def test_the_file_of_the_manual_is_read_whole(write):
+    """Every section becomes values that later rooms can use without looking at the file again."""
+    path = write(
+        ACCOUNT
+        + f"""agree-tos = yes
+ca = harica
+key-type = rsa
+rsa-key-size = 3072
+
+[dns-01]
+server = ns-hidden.example.it
+tsig-name = acme
+tsig-secret = c2VjcmV0
+propagation = resolvers 192.0.2.1 192.0.2.2
+timeout = 90
+
+[dns-01 Example.com]
+via = dns-cloudflare
+dns-cloudflare-credentials = /etc/letsencrypt/cloudflare.ini
+
+[http-01 www.example.it]
+via = webroot
+webroot_path = /var/www/html
+# {KEY}
+"""
+    )
+    loaded = config.load(path)
+    assert loaded.account.directory_url == HARICA
+    assert loaded.account.binding.key_id == "kid-1"
+    assert loaded.account.binding.hmac_key == KEY
+    assert (loaded.account.agree_tos, loaded.account.key_type, loaded.account.rsa_key_size) == (True, "rsa", 3072)
+    first, second, third = loaded.solvers
+    assert isinstance(first.how, Rfc2136Settings)
+    assert (first.suffix, first.how.server, first.how.timeout_seconds) == ("", "ns-hidden.example.it", 90.0)
+    assert first.how.tsig.algorithm == "hmac-sha256"
+    assert first.how.propagation.how is HowToLook.RESOLVERS
+    assert first.how.propagation.resolvers == ("192.0.2.1", "192.0.2.2")
+    assert (second.title, second.how) == (
+        "[dns-01 example.com]",
+        DelegateSettings("dns-cloudflare", (("dns-cloudflare-credentials", "/etc/letsencrypt/cloudflare.ini"),)),
+    )
+    assert third.how == DelegateSettings("webroot", (("webroot-path", "/var/www/html"),))
+    assert KEY not in repr(loaded)
+    assert "c2VjcmV0" not in repr(loaded)
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("email = a@b.example, c@d.example", "a@b.example, c@d.example"),
+        ("email = 'a@b.example'", "a@b.example"),
+        ('email = "a@b.example"', "a@b.example"),
+        ("email = a%b@c.example", "a%b@c.example"),
+        ("email = a;b@c.example", "a;b@c.example"),
+        ("email = a=b@c.example", "a=b@c.example"),
+        ("email = a@b.example # the office", "a@b.example"),
+        ('email = "a#b@c.example"', "a#b@c.example"),
+        ("email=a@b.example", "a@b.example"),
+        ("  EMAIL = a@b.example  ", "a@b.example"),
+        ("email = %(home)s@b.example", "%(home)s@b.example"),
+        ("email = $HOME@b.example", "$HOME@b.example"),
+    ],
+)
+def test_values_come_out_as_they_were_written(write, line, value):
+    """Commas, %, =, ;, quotes and # mean nothing special but for outer quotes and comments."""
+    assert config.load(write(f"[account]\n{line}\n")).account.email == value
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n", "[dns-01]\nserver = 192.0.2.1\n"])
+def test_a_file_without_account_says_nothing_about_the_ca(write, text):
+    """An empty file is a file that says nothing."""
+    assert config.load(write(text)).account is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[acount]\n", 'did you mean "account"'),
+        ("[something]\n", "there are [account]"),
+        ("[deploy]\n", "needs a name"),
+        ("[account x]\n", "takes no name"),
+        ("[account]\neab-kidd = x\n", 'did you mean "eab-kid"'),
+        ("[account]\nzzz = x\n", "is no key of this section"),
+        ("eab-kid = x\n", "before the first section"),
+        ("[account]\nemail = a@b.example\nemail = c@d.example\n", "line 3: the same key or section stands there twice"),
+        ("[account]\n[account]\n", "line 2: the same key or section stands there twice"),
+        ("[dns-01 a.example]\n[dns-01 A.example.]\n", "stands there twice"),
+        ("[account]\neab-kid = x\neab_kid = y\n", "dashes and underscores"),
+        ("[account]\nthis is no line\n", 'line 2 is neither "[section]" nor "key = value"'),
+        ('[account]\nemail = "a@b.example\n', "line 2 is neither"),
+        ("[account\n", "line 1"),
+        ("[account]\n[[inner]]\nx = y\n", "single brackets"),
+        ("[[account]]\n", "line 1: the section's brackets do not match"),
+        ("[account]\nemail = '''a\nb@c.example'''\n", "several lines"),
+        ("[account]\nemail =\n", "email is empty"),
+        ("[account]\nemail = nobody\n", "is no e-mail address"),
+        ("[account]\nemail = <you>@example.it\n", "is no e-mail address"),
+        ("[account]\nagree-tos = perhaps\n", "must be yes or no"),
+        ("[account]\nrsa-key-size = 1024\n", "from 2048 to 8192"),
+        ("[account]\nrsa-key-size = many\n", "from 2048 to 8192"),
+        ("[account]\nkey-type = dsa\n", "must be one of rsa, ecdsa"),
+        ("[account]\nkey-type = ecdsa\nrsa-key-size = 3072\n", "goes with key-type = rsa"),
+        ("[account]\nca = haricaa\n", 'did you mean "harica"'),
+        ("[account]\nca = harica\n", "needs directory-url too"),
+        (f"[account]\nca = sectigo-ov\ndirectory-url = {HARICA}\n", "does not fit directory-url"),
+        ("[account]\ndirectory-url = acme.sectigo.com/v2/OV\n", "is no URL"),
+        ("[account]\ndirectory-url = ftp://acme.sectigo.com/v2/OV\n", "is no URL"),
+        ("[account]\ndirectory-url = https://host:port/\n", "is no URL"),
+        ("[account]\ndirectory-url = https://[host/\n", "is no URL"),
+        ("[account]\ndirectory-url = https://ca.example/a b\n", "is no URL"),
+        ("[account]\ndirectory-url = https://u:p@ca.example/\n", "only https://, host and path"),
+        ("[account]\ndirectory-url = https://ca.example/?x=1\n", "only https://, host and path"),
+        ("[account]\ndirectory-url = http://ca.example/directory\n", "plain http"),
+        ("[account]\ndirectory-url = http://192.0.2.1/directory\n", "plain http"),
+        ("[account]\ndirectory-url = https://acme-v02.harica.gr/acme/<uuid>/directory\n", "placeholder"),
+        ("[account]\ndirectory-url = https://acme-v02.harica.gr/directory\n", "has not the shape of HARICA's"),
+        ("[account]\ndirectory-url = https://cm.harica.gr/\n", "https://acme-v02.harica.gr/acme/<uuid>/directory"),
+        (f"[account]\neab-hmac-key = {KEY}\n", "eab-hmac-key stands alone; add eab-kid"),
+        ("[account]\neab-kid = x\n", "eab-kid stands alone; add eab-hmac-key"),
+        (f"[account]\neab-kid =\neab-hmac-key = {KEY}\n", "eab-kid is empty"),
+        (f"[account]\neab-kid = a b\neab-hmac-key = {KEY}\n", "has a blank inside"),
+        (f"[account]\neab-kid = <Key ID>\neab-hmac-key = {KEY}\n", "placeholder"),
+        ("[account]\neab-kid = x\neab-hmac-key = ...\n", "placeholder"),
+        ("[account]\neab-kid = x\neab-hmac-key = abc def\n", "no base64url"),
+        ("[account]\neab-kid = x\neab-hmac-key = YWJj\n", "cut off"),
+        ("[account]\neab-kid = x\neab-kid-file = y\neab-hmac-key = z\n", "eab-kid and eab-kid-file are both there"),
+        ("[account]\neab-kid = x\neab-hmac-key-file = /nowhere/x\n", "cannot open /nowhere/x"),
+        ("[account]\neab-kid = x\neab-hmac-key-file =\n", "eab-hmac-key-file is empty"),
+        (f"[account]\nstaging-eab-kid = x\nstaging-eab-hmac-key = {KEY}\n", "goes with staging-directory-url"),
+        ("[dns-01]\nserver = a\nsrver = b\n", 'did you mean "server"'),
+        ("[dns-01 *.example.it]\nserver = a\n", "example.it alone covers it"),
+        ("[dns-01 exa mple]\nserver = a\n", "names no DNS name"),
+        ("[dns-01 192.0.2.1]\nserver = a\n", "use [http-01 192.0.2.1]"),
+        ("[dns-01]\npropagation = authoritativ\n", 'did you mean "authoritative"'),
+        ("[dns-01]\npropagation = resolvers\n", '"resolvers ADDRESS'),
+        ("[dns-01]\npropagation = seconds soon\n", '"seconds NUMBER"'),
+        ("[dns-01]\ntimeout = 0\n", "from 1 to 86400"),
+        ("[dns-01]\ntsig-name = x\n", "tsig-secret (or tsig-secret-file) is missing"),
+        ("[dns-01]\ntsig-secret = c2VjcmV0\n", "tsig-name is missing"),
+        ("[dns-01]\ntsig-name = x\ntsig-secret = !!\n", "is no base64"),
+        ("[dns-01]\ntsig-name = x\ntsig-secret = c2VjcmV0\ntsig-secret-file = y\n", "are both there"),
+        ("[dns-01]\ntsig-name = x\ntsig-secret-file = /nowhere/x\n", "cannot open /nowhere/x"),
+        ("[dns-01]\ntsig-name = x\ntsig-secret = c2VjcmV0\ntsig-algorithm = sha256\n", "must be one of hmac-sha256"),
+        ("[dns-01]\ntsig-name = x\ntsig-secret = c2VjcmV0\ntsig-algorithm =\n", "tsig-algorithm is empty"),
+        ("[dns-01]\ntsig-keyfile = x\ntsig-name = y\n", "remove the other tsig- keys"),
+        ("[dns-01]\ntsig-keyfile = /nowhere/key\n", "cannot open /nowhere/key"),
+        ("[dns-01]\ntsig-keyfile =\n", "tsig-keyfile is empty"),
+        ("[http-01]\n", "via is missing"),
+        ("[http-01]\nvia =\n", "via is empty"),
+        ("[http-01]\nvia = garr-tcs\n", "would lead back here"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_would_be_right(write, text, words):
+    """Section, key, what is wrong, what would be right: and that nothing was sent."""
+    with pytest.raises(ConfigError) as caught:
+        config.load(write(text))
+    assert words in str(caught.value)
+    assert "garr-tcs.ini" in str(caught.value)
+    assert "nothing was sent" in caught.value.hint
+    assert KEY not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"eab-hmac-key = {KEY[:30]}#{KEY[30:]}",
+        f"eab-hmac-key = {KEY[:30]}#{KEY[30:]} # comment",
+        "email = a#b@c.example",
+    ],
+)
+def test_a_sharp_that_would_cut_a_value_is_refused(write, line):
+    """The library would take the rest for a comment, silently."""
+    with pytest.raises(ConfigError, match="no blank precedes"):
+        config.load(write(f"[account]\neab-kid = x\n{line}\n"))
+
+
+def test_all_problems_are_reported_at_once(write):
+    """Who mends a file wants to mend it once."""
+    with pytest.raises(ConfigError) as caught:
+        config.load(write("[account]\nemail = x\nagree-tos = x\nzzz = 1\n[dns-02]\n"))
+    text = str(caught.value)
+    assert "4 problems" in text
+    assert all(word in text for word in ("email", "agree-tos", "zzz", "dns-02"))
+
+
+def test_the_librarys_message_never_goes_on(write):
+    """A line that cannot be parsed may hold a secret: its number is enough."""
+    with pytest.raises(ConfigError) as caught:
+        config.load(write(f"[account]\n{KEY}\n"))
+    assert KEY not in str(caught.value)
+    assert KEY not in repr(caught.value.__cause__)
+    assert KEY not in repr(caught.value.__context__)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601, 0o644])
+def test_a_file_that_others_can_get_at_is_refused_unread(write, mode):
+    """The chmod that mends it is in the message."""
+    path = write("[this is not even parsed", mode)
+    with pytest.raises(ConfigError, match=f"has mode {mode:04o}") as caught:
+        config.load(path)
+    assert caught.value.hint == f"Run: chmod 600 {path}"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400])
+def test_a_private_file_is_read(write, mode):
+    """Readable by its owner alone is private enough."""
+    assert config.load(write(ACCOUNT, mode)).account
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_somebody_else_is_refused(write):
+    """Who owns the file decides the CA: it must be the user that Certbot runs as."""
+    path = write(ACCOUNT)
+    os.chown(path, 65534, 65534)
+    with pytest.raises(ConfigError, match="belongs to") as caught:
+        config.load(path)
+    assert caught.value.hint.startswith("Run: chown ")
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    """A folder, a missing file, binary or endless content: each has its message."""
+    with pytest.raises(ConfigError, match="no regular file"):
+        config.load(tmp_path)
+    with pytest.raises(ConfigError, match="No such file"):
+        config.load(tmp_path / "missing.ini")
+    path = tmp_path / "binary.ini"
+    path.write_bytes(b"\xff\xfe[account]")
+    path.chmod(0o600)
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        config.load(path)
+    path.write_bytes(b"#" * ((1 << 20) + 1))
+    with pytest.raises(ConfigError, match="larger than 1 MiB"):
+        config.load(path)
+
+
+def test_secrets_come_from_files_beside(write):
+    """A *-file key names a private file, relative to garr-tcs.ini; quotes and line breaks do not count."""
+    write(f'"{KEY[:20]}\n{KEY[20:]}"\n', name="hmac")
+    write("kid-1\n", name="kid")
+    loaded = config.load(write("[account]\neab-kid-file = kid\neab-hmac-key-file = hmac\n"))
+    assert (loaded.account.binding.key_id, loaded.account.binding.hmac_key) == ("kid-1", KEY)
+
+
+def test_secret_files_are_checked_like_the_file_itself(write):
+    """A secret that others can read is refused, with the chmod."""
+    write(KEY, 0o644, name="hmac")
+    with pytest.raises(ConfigError, match=r"eab-hmac-key-file cannot be used: .*chmod 600"):
+        config.load(write("[account]\neab-kid = kid-1\neab-hmac-key-file = hmac\n"))
+
+
+def test_a_tsig_secret_comes_from_a_file(write):
+    """The secret may stand over several lines, as some tools print it."""
+    write("c2Vj\ncmV0\n", name="tsig")
+    loaded = config.load(write("[dns-01]\ntsig-name = acme\ntsig-secret-file = tsig\ntsig-algorithm = HMAC-MD5\n"))
+    assert loaded.solvers[0].how.tsig.secret == "c2VjcmV0"
+    assert loaded.solvers[0].how.tsig.algorithm == "hmac-md5.sig-alg.reg.int"
+
+
+@pytest.mark.parametrize(
+    ("text", "how", "seconds"),
+    [("authoritative", HowToLook.AUTHORITATIVE, 0.0), ("seconds 60", HowToLook.SECONDS, 60.0)],
+)
+def test_propagation(write, text, how, seconds):
+    """Looking is the default; waiting is there for networks that block port 53."""
+    propagation = config.load(write(f"[dns-01]\npropagation = {text}\n")).solvers[0].how.propagation
+    assert (propagation.how, propagation.seconds) == (how, seconds)
+
+
+def test_the_default_file_may_be_missing_a_named_one_may_not(write, tmp_path):
+    """Without --garr-tcs-config the file is optional, and looked for in --config-dir."""
+    assert config.load_named(None, str(tmp_path)) is None
+    with pytest.raises(ConfigError, match="cannot open"):
+        config.load_named(str(tmp_path / "missing.ini"), str(tmp_path))
+    path = write(ACCOUNT)
+    assert config.load_named(None, str(tmp_path)).path == path
+    assert config.load_named(str(path), "/nowhere").path == path
+
+
+def test_a_dangling_link_is_no_missing_file(tmp_path):
+    """Who links to a file means it: that it is gone must be said."""
+    (tmp_path / "garr-tcs.ini").symlink_to(tmp_path / "gone")
+    with pytest.raises(ConfigError, match="cannot open"):
+        config.load_named(None, str(tmp_path))

@@ -1,0 +1,79 @@
+"""The presets: data that checks itself, found by URL."""
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from certbot_garr_tcs.account import presets
+
+UUID = "0123abcd-0123-4567-89ab-0123456789ab"
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        (f"https://acme-v02.harica.gr/acme/{UUID}/directory", "harica"),
+        (f"https://ACME-V02.harica.gr/acme/{UUID}/directory/", "harica"),
+        ("https://acme.harica.gr/my-university/directory", "harica"),
+        ("https://acme.sectigo.com/v2/OV", "sectigo-ov"),
+        ("https://acme.sectigo.com/v2/OV/", "sectigo-ov"),
+        ("https://acme.sectigo.com/v2/EV", "sectigo-ev"),
+        ("https://acme.sectigo.com/v2/DV", "sectigo-dv"),
+        ("https://acme.sectigo.com/v2/GEANTOV", "sectigo-geant-ov"),
+        ("https://acme.enterprise.sectigo.com", "sectigo-enterprise"),
+        ("https://acme.enterprise.sectigo.com/", "sectigo-enterprise"),
+        ("https://acme.sectigo.com/v2/ov", None),
+        ("https://acme.sectigo.com:8443/v2/OV", None),
+        ("https://acme-v02.harica.gr/acme/not-a-uuid/directory", None),
+        ("https://acme-v02.harica.gr.example.org/acme/x/directory", None),
+        ("https://acme-v02.api.letsencrypt.org/directory", None),
+    ],
+)
+def test_a_preset_is_known_from_its_url(url, name):
+    """A directory URL says which CA it is of; any other is of none, and works too."""
+    found = presets.by_url(url)
+    assert (found.name if found else None) == name
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://cm.harica.gr/", True),
+        ("https://harica.gr", True),
+        ("https://notharica.gr/", False),
+        ("https://harica.gr.example.org/", False),
+        ("no url", False),
+    ],
+)
+def test_hosts_of_harica(url, expected):
+    """A host is HARICA's label by label, not by its last letters."""
+    assert presets.is_harica_host(url) is expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"directory_url": None},
+        {"url_shapes": ("x",)},
+        {"source": ""},
+        {"garr_since": date(2025, 1, 1), "garr_until": date(2024, 1, 1)},
+    ],
+)
+def test_a_broken_preset_cannot_be_built(change):
+    """A preset without what makes it usable is refused when it is written, not when it is used."""
+    with pytest.raises(ValueError, match="sectigo-ov"):
+        replace(presets.PRESETS["sectigo-ov"], **change)
+
+
+def test_a_shape_needs_an_example():
+    """Where the URL differs from account to account, users are shown what it looks like."""
+    with pytest.raises(ValueError, match="url_example"):
+        replace(presets.PRESETS["harica"], url_example="")
+
+
+def test_the_sequence_of_garrs_cas_has_one_today():
+    """One preset alone is GARR's today, and it began when the last one ended."""
+    today = [preset for preset in presets.PRESETS.values() if preset.garr_since and not preset.garr_until]
+    assert today == [presets.CURRENT]
+    assert presets.DEFAULT.garr_until < presets.CURRENT.garr_since

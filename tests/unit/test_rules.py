@@ -1,0 +1,73 @@
+"""What a CA would refuse is said before the first byte."""
+
+import pytest
+
+from certbot_garr_tcs.account import rules
+from certbot_garr_tcs.account.binding import Binding
+from certbot_garr_tcs.account.presets import PRESETS
+from certbot_garr_tcs.account.selection import Selection
+from certbot_garr_tcs.errors import AccountError
+
+EAB = Binding("kid-a", "x" * 43)
+HARICA = Selection("https://acme.harica.gr/uni/directory", PRESETS["harica"], EAB, "a@b.example")
+SECTIGO = Selection("https://acme.sectigo.com/v2/OV", PRESETS["sectigo-ov"], EAB)
+OTHER = Selection("https://ca.example/directory")
+
+
+@pytest.mark.parametrize("selection", [HARICA, SECTIGO, OTHER])
+def test_what_is_complete_may_register(selection):
+    """Nothing is asked for that the CA does not ask for."""
+    rules.check_registration(selection)
+
+
+@pytest.mark.parametrize(
+    ("selection", "words"),
+    [
+        (Selection(HARICA.directory_url, HARICA.preset, None, "a@b.example"), "external account binding"),
+        (Selection(HARICA.directory_url, HARICA.preset, EAB), "e-mail"),
+    ],
+)
+def test_what_is_missing_is_said_before_an_eab_is_used_up(selection, words):
+    """A registration that cannot succeed is not tried."""
+    with pytest.raises(AccountError, match=words) as caught:
+        rules.check_registration(selection)
+    assert "garr-tcs.ini" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("selection", "words"),
+    [(SECTIGO, "a pair works once"), (OTHER, "Registering an account at https://ca.example/directory.")],
+)
+def test_the_notice_before_registering_says_what_to_do_if_it_fails(selection, words):
+    """Certbot shows the CA's refusal by itself; the next step stands right above it."""
+    notice = rules.registration_notice(selection)
+    assert words in notice
+    assert EAB.hmac_key not in notice
+
+
+def test_the_notice_for_an_unknown_ca():
+    """Where nothing is known of the CA, nothing is promised."""
+    assert "(from the CA's portal)" in rules.registration_notice(Selection(OTHER.directory_url, None, EAB))
+
+
+@pytest.mark.parametrize(("selection", "refused"), [(HARICA, True), (SECTIGO, False), (OTHER, False)])
+def test_must_staple(selection, refused):
+    """A CA without OCSP takes no must-staple."""
+    assert rules.must_staple_is_refused(selection) is refused
+
+
+def test_must_staple_typed_and_stored():
+    """A typed one is refused with the way on, a stored one is dropped with a word."""
+    with pytest.raises(AccountError, match="answers no OCSP") as caught:
+        rules.refuse_must_staple(HARICA)
+    assert "--must-staple" in caught.value.hint
+    assert "HARICA" in rules.dropped_must_staple_notice(HARICA)
+
+
+@pytest.mark.parametrize(
+    ("selection", "names", "warned"),
+    [(HARICA, 20, False), (HARICA, 21, True), (SECTIGO, 99, False), (OTHER, 99, False)],
+)
+def test_many_names(selection, names, warned):
+    """More names than the CA is known to take are warned about, not refused: it may have changed."""
+    assert bool(rules.many_names_notice(selection, names)) is warned
