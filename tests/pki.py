@@ -32,9 +32,7 @@ def new_key(kind="ec"):
     """Return a fresh key, small where size does not matter."""
     if kind == "rsa":
         return rsa.generate_private_key(65537, 2048)
-    return (
-        ed25519.Ed25519PrivateKey.generate() if kind == "ed25519" else ec.generate_private_key(ec.SECP256R1())
-    )
+    return ed25519.Ed25519PrivateKey.generate() if kind == "ed25519" else ec.generate_private_key(ec.SECP256R1())
 
 
 class Authority:

@@ -46,9 +46,7 @@ class Material:
             block = _CERTIFICATE.findall(self.cert_pem)[0]
             return fingerprint_of(base64.b64decode(b"".join(block.split(b"\n")[1:-1])))
         except (IndexError, ValueError) as error:
-            raise DeployError(
-                f"lineage {self.lineage}: cert.pem holds no certificate", _look(self)
-            ) from error
+            raise DeployError(f"lineage {self.lineage}: cert.pem holds no certificate", _look(self)) from error
 
 
 def fingerprint_of(der: bytes) -> str:

@@ -102,9 +102,7 @@ def test_the_right_key_under_the_wrong_name_is_a_gap():
     root, issuer = authorities()
     renamed = Authority("Renamed")
     renamed.certificate = root.sign(renamed.name, issuer.key.public_key(), authority=True)
-    assert problems(with_chain(GOOD, renamed), NOW_SECONDS)[0].startswith(
-        "certificate 1 of chain.pem (CN=Renamed)"
-    )
+    assert problems(with_chain(GOOD, renamed), NOW_SECONDS)[0].startswith("certificate 1 of chain.pem (CN=Renamed)")
 
 
 def test_names_are_covered_by_wildcards_one_label_deep():
@@ -117,9 +115,7 @@ def test_names_are_covered_by_wildcards_one_label_deep():
 
 def test_the_fingerprint_needs_no_parsing_and_is_the_usual_one():
     """It is what openssl x509 -fingerprint -sha256 says, also with CRLF line ends."""
-    expected = fingerprint_of(
-        x509.load_pem_x509_certificate(GOOD.cert_pem).public_bytes(serialization.Encoding.DER)
-    )
+    expected = fingerprint_of(x509.load_pem_x509_certificate(GOOD.cert_pem).public_bytes(serialization.Encoding.DER))
     assert GOOD.fingerprint == expected
     assert replace(GOOD, cert_pem=GOOD.cert_pem.replace(b"\n", b"\r\n")).fingerprint == expected
 
@@ -178,9 +174,7 @@ def test_a_key_without_traditional_format_is_refused():
         render(target, output, material(kind="ed25519"), None)
 
 
-@pytest.mark.parametrize(
-    ("legacy", "alias", "name"), [(False, None, b"www.example.it"), (True, "jetty", b"jetty")]
-)
+@pytest.mark.parametrize(("legacy", "alias", "name"), [(False, None, b"www.example.it"), (True, "jetty", b"jetty")])
 def test_pkcs12_holds_key_certificate_chain_and_alias(legacy, alias, name):
     """What goes in comes out again, and the bytes are salted."""
     target, output = target_for("pkcs12", pkcs12_legacy=legacy, pkcs12_alias=alias)
