@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Change:
-    """Say what one file will be. ``path``: resolved; ``data``: ``None`` removes the file."""
+    """Say what one file will be. ``path``: resolved; without ``data`` and ``meta`` the file is removed."""
 
     path: Path
     data: bytes | None = field(repr=False)
-    meta: Meta
+    meta: Meta | None
 
 
 class Journal:
@@ -108,6 +108,7 @@ class Transaction:
         self._journal = journal
         self._identity = identity
         self._document = document
+        self._over = False
 
     @property
     def about(self) -> dict[str, Any]:
@@ -162,7 +163,7 @@ class Transaction:
             steps = list(zip(changes, (Path(entry["temporary"]) for entry in self._document["entries"])))
             for change, temporary in steps:
                 doing = f"cannot write {change.path}"
-                if change.data is not None:
+                if change.data is not None and change.meta is not None:
                     stage(temporary, change.data, change.meta)
             for change, temporary in steps:
                 doing = f"cannot replace {change.path}"
@@ -172,6 +173,14 @@ class Transaction:
                     swap(temporary, change.path)
         except OSError as error:
             raise complaint(doing, error) from error
+
+    def mark(self) -> None:
+        """Note that the service is about to read the new files: after a crash it has to read the old ones."""
+        self.about["reloading"] = True
+        try:
+            self._journal.write(self._identity, secrets.token_hex(4), self._document)
+        except OSError as error:
+            raise complaint(f"cannot keep a journal in {self._journal.open}", error) from error
 
     def commit(self, *, restorable: bool) -> None:
         """End with the new files; keep the old ones for a later ``certbot rollback`` if ``restorable``."""
@@ -183,16 +192,19 @@ class Transaction:
                 sync_folder(self._journal.open)
             else:
                 remove(document)
+            self._over = True
             self._journal.sweep(self._identity)
         except OSError as error:
             raise complaint(f"cannot close the journal {document}", error) from error
 
     def roll_back(self) -> None:
-        """End with the old files. Repeatable; may follow a crash at any point, this method's own included.
+        """End with the old files. Repeatable; may follow a crash at any point, its own included.
 
-        Where one file cannot be put back the others are, the transaction stays open for the next run, and
-        the error says which file is how.
+        After commit it does nothing. Where one file cannot be put back the others are, the transaction stays
+        open for the next run, and the error says which file is how.
         """
+        if self._over:
+            return
         failed = list(filter(None, map(self._tried, reversed(self._document["entries"]))))
         if failed:
             raise DeployError(
@@ -204,6 +216,7 @@ class Transaction:
                 Path(folder).rmdir()
         try:
             remove(self._journal.open / f"{self._identity}.json")
+            self._over = True
             self._journal.sweep(self._identity)
         except OSError as error:
             raise complaint(f"cannot close the journal of {self._identity}", error) from error

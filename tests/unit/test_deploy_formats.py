@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import dsa
+from cryptography.hazmat.primitives.asymmetric import x25519
 from cryptography.hazmat.primitives.serialization import pkcs12
 from pki import NOW_SECONDS, Authority, authorities, key_pem_of, material, new_key, pem_of, with_chain
 
@@ -92,7 +92,7 @@ def test_an_issuer_with_a_key_that_signs_nothing_is_a_gap():
     """A certificate whose key type no CA may use is not taken for an issuer."""
     root, _ = authorities()
     stranger = Authority("Stranger")
-    stranger.certificate = root.sign(stranger.name, dsa.generate_private_key(2048).public_key())
+    stranger.certificate = root.sign(stranger.name, x25519.X25519PrivateKey.generate().public_key())
     found = problems(with_chain(GOOD, stranger), NOW_SECONDS)
     assert found[0].startswith("certificate 1 of chain.pem (CN=Stranger) did not sign")
 
