@@ -16,7 +16,7 @@ from certbot import configuration, errors
 from certbot_garr_tcs.errors import GarrTcsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _TYPED = frozenset({"COMMAND_LINE", "CONFIG_FILE", "ENV_VAR"})
 
@@ -40,21 +40,24 @@ def typed(config: Any, name: str) -> bool:
     return type(getattr(detector, name)).__name__ != "_Default"
 
 
-def choose_authenticator(namespace: argparse.Namespace, flag: str, name: str) -> None:
-    """Do for our flag what Certbot's own ``--webroot`` and its like do.
+def choose(namespace: argparse.Namespace, flag: str, name: str, roles: Iterable[str]) -> None:
+    """Do for our flag what Certbot's own ``--nginx`` and its like do.
 
-    Before 2.7 the second parse of the command line knows nothing of what an action did: there the flag
-    is replaced by what it stands for.
+    ``roles``: ``authenticator``, ``installer``. A role that is given to another plugin stays there: Certbot says what
+    does not go together. Before 2.7 the second parse of the command line knows nothing of what an action did: there
+    the flag is replaced by what it stands for.
     """
-    if not namespace.authenticator:
-        namespace.authenticator = name
+    ours = [role for role in roles if not getattr(namespace, role)]
+    for role in ours:
+        setattr(namespace, role, name)
     if hasattr(configuration, "ArgumentSource"):
         return
     from certbot._internal import cli  # noqa: PLC0415
 
     parser = cli.helpful_parser
     if parser is not None and flag in parser.args:
-        parser.args[:] = [argument for argument in parser.args if argument != flag] + [f"--authenticator={name}"]
+        rest = [argument for argument in parser.args if argument != flag]
+        parser.args[:] = rest + [f"--{role}={name}" for role in ours]
 
 
 def verb() -> str:

@@ -11,13 +11,19 @@ from configobj import ConfigObj, ConfigObjError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+FILES = ("cert", "chain", "fullchain", "privkey")
+"""What a lineage is made of, by the names that Certbot gives it."""
+
 
 @dataclass(frozen=True)
 class Lineage:
-    """Hold what one ``renewal/NAME.conf`` says; ``certificate`` is its ``live/NAME/cert.pem``."""
+    """Hold what one ``renewal/NAME.conf`` says.
+
+    ``files``: ``cert``, ``chain``, ``fullchain`` and ``privkey``, as paths below ``live/NAME``.
+    """
 
     name: str
-    certificate: Path
+    files: Mapping[str, Path]
     params: Mapping[str, str]
 
     @property
@@ -35,7 +41,7 @@ class Lineage:
         from cryptography import x509  # noqa: PLC0415  (heavy, and seldom needed)
 
         try:
-            certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+            certificate = x509.load_pem_x509_certificate(self.files["cert"].read_bytes())
             names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except (OSError, ValueError, x509.ExtensionNotFound):
             return frozenset()
@@ -52,12 +58,12 @@ def read_lineage(conf: Path) -> Lineage | None:
     except (OSError, ConfigObjError, UnicodeDecodeError):
         return None
     params = parsed.get("renewalparams")
-    certificate = parsed.get("cert")
-    if not isinstance(params, dict) or not isinstance(certificate, str):
+    files = {kind: parsed.get(kind) for kind in FILES}
+    if not isinstance(params, dict) or not all(isinstance(path, str) for path in files.values()):
         return None
     return Lineage(
         conf.name[: -len(".conf")],
-        Path(certificate),
+        {kind: Path(path) for kind, path in files.items()},
         {key: value for key, value in params.items() if isinstance(value, str)},
     )
 

@@ -22,7 +22,10 @@ ALLOW_LIVE_DRY_RUN = "tcs_allow_live_dry_run"
 _CHOSEN = "tcs_chosen"
 _LAST = "tcs_last"
 
-_ORDERING_VERBS = frozenset({"certonly", "run", "renew", "reconfigure"})
+_ROLES = {
+    **dict.fromkeys(("certonly", "run", "renew", "reconfigure"), ("authenticator", "installer")),
+    **dict.fromkeys(("install", "rollback"), ("installer",)),
+}
 _ACCOUNT_VERBS = frozenset({"register", "show_account", "update_account", "unregister", "revoke"})
 
 logger = logging.getLogger(__name__)
@@ -58,8 +61,8 @@ def add_options(parser: Any) -> None:
         action=Choose,
         dest=_CHOSEN,
         default=False,
-        help="Prove control of names the garr-tcs way, with the CA account of garr-tcs.ini (short for "
-        "--authenticator garr-tcs). Also tells register, show_account, update_account, unregister and revoke which "
+        help="Prove control of names the garr-tcs way, with the CA account of garr-tcs.ini, and deploy to the targets of "
+        "that file (short for --authenticator garr-tcs --installer garr-tcs). Also tells register, show_account, update_account, unregister and revoke which "
         "CA and account to use.",
     )
     parser.add_argument(
@@ -112,8 +115,8 @@ def _flag_was_given(namespace: argparse.Namespace) -> None:
     from certbot_garr_tcs import compat  # noqa: PLC0415
 
     verb = compat.verb()
-    if verb in _ORDERING_VERBS:
-        compat.choose_authenticator(namespace, FLAG, NAME)
+    if verb in _ROLES:
+        compat.choose(namespace, FLAG, NAME, _ROLES[verb])
     elif verb in _ACCOUNT_VERBS:
         namespace.verb = verb
         _set_account(namespace)

@@ -6,6 +6,7 @@ need, are imported when they are used.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -16,25 +17,39 @@ from certbot.plugins import common
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from certbot import achallenges
 
     from certbot_garr_tcs.challenges.interfaces import Challenge
     from certbot_garr_tcs.challenges.session import Session
     from certbot_garr_tcs.challenges.solvers import Solvers
+    from certbot_garr_tcs.config import Configuration
+    from certbot_garr_tcs.deploy.rollout import Rollout
+    from certbot_garr_tcs.state import StateFolder
 
 
-class Configurator(common.Plugin, interfaces.Authenticator):
-    """Authenticator for certificates that come from an organisation's CA account."""
+class Configurator(
+    common.Plugin,
+    interfaces.Authenticator,
+    interfaces.Installer,
+    interfaces.RenewDeployer,
+    interfaces.GenericUpdater,
+):
+    """Authenticator for an organisation's CA account, and installer for the targets of garr-tcs.ini.
 
-    description = "Certificates from your organisation's CA account (GARR TCS): external account binding, names that the CA has validated beforehand, solvers name by name"  # noqa: E501  (one line in Certbot's menus)
+    One class, because two entry points cannot share a name. Certbot builds one instance for each run, and one for
+    each lineage of ``renew``; in one that it has not prepared, ``generic_updates`` alone is called.
+    """
+
+    description = "Certificates from your organisation's CA account (GARR TCS), put where services read them"
 
     def __init__(self, config: Any, name: str) -> None:
         """Keep Certbot's configuration; read nothing yet."""
         super().__init__(config, name)
         self._solvers: Solvers
         self._session: Session | None = None
+        self._rollout_once: Rollout | None = None
 
     @classmethod
     def add_parser_arguments(cls, add: Callable[..., None]) -> None:
@@ -51,7 +66,9 @@ class Configurator(common.Plugin, interfaces.Authenticator):
         """Say what this plugin does, for ``certbot plugins``."""
         return (
             "Uses the CA account of garr-tcs.ini, which may be any CA with external account binding, and proves "
-            "control of the names that the CA has not validated beforehand with the solvers of that file."
+            "control of the names that the CA has not validated beforehand with the solvers of that file. Puts "
+            "certificates where the file's targets want them, tests, reloads, looks at what is served, and undoes "
+            "what does not work."
         )
 
     def prepare(self) -> None:
@@ -60,19 +77,28 @@ class Configurator(common.Plugin, interfaces.Authenticator):
         Errors are not ``PluginError``, whose ``repr`` Certbot would show, but for the one case where
         nobody chose us and Certbot is only making up a menu.
         """
-        if self.name not in {self.config.authenticator, self.config.configurator}:
+        if self.name not in {self.config.authenticator, self.config.installer, self.config.configurator}:
             raise errors.PluginError(f"Nobody chose {self.name}: give --authenticator {self.name}")
-        from certbot_garr_tcs import account_setup, compat, config  # noqa: PLC0415
+        from certbot_garr_tcs import account_setup, compat  # noqa: PLC0415
         from certbot_garr_tcs.challenges.solvers import Solvers  # noqa: PLC0415
-        from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
 
         with compat.user_errors(errors.ConfigurationError):
-            settings = config.load_named(self.conf("config"), self.config.config_dir)
-            state = StateFolder(Path(self.config.work_dir))
-            occasion = account_setup.occasion_of(self.config, display_util.notify)
-            account_setup.settle(self.config, settings, state, occasion)
-            self._solvers = Solvers(settings.solvers if settings else (), state, self.config)
-            self._solvers.withdraw_left_behind()
+            settings, state = self._read()
+            # As installer alone we stand beside any authenticator, and leave its CA alone.
+            if self.name in {self.config.authenticator, self.config.configurator}:
+                occasion = account_setup.occasion_of(self.config, display_util.notify)
+                account_setup.settle(self.config, settings, state, occasion)
+                self._solvers = Solvers(settings.solvers if settings else (), state, self.config)
+                self._solvers.withdraw_left_behind()
+
+    def _read(self) -> tuple[Configuration | None, StateFolder]:
+        from certbot_garr_tcs import config  # noqa: PLC0415
+        from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
+
+        settings = config.load_named(self.conf("config"), self.config.config_dir)
+        return settings, StateFolder(Path(self.config.work_dir))
+
+    # Authenticator
 
     def get_chall_pref(self, identifier: str) -> Iterable[type[challenges.Challenge]]:
         """Return the types of challenge that the sections can solve for a name, best first.
@@ -110,6 +136,81 @@ class Configurator(common.Plugin, interfaces.Authenticator):
         if self._session is None:
             return ""
         return self._session.describe([_challenge(achall) for achall in failed_achalls])
+
+    # Installer: every door leads to the same rollout
+
+    def get_all_names(self) -> Iterable[str]:
+        """Offer no names: garr-tcs.ini knows lineages, and asks nobody's web server."""
+        return ()
+
+    def deploy_cert(self, domain: str, cert_path: str, key_path: str, chain_path: str, fullchain_path: str) -> None:  # noqa: ARG002  (Certbot's signature)
+        """Remember the lineage; Certbot calls this once for each name."""
+        from certbot_garr_tcs import deploy_setup  # noqa: PLC0415
+
+        with self._deploying() as rollout:
+            rollout.remember(deploy_setup.lineage_of(self.config, cert_path))
+
+    def save(self, title: str | None = None, temporary: bool = False) -> None:  # noqa: ARG002
+        """Write and test, when Certbot has told all names; it calls this without a title after each."""
+        if title is not None:
+            with self._deploying() as rollout:
+                rollout.save()
+
+    def renew_deploy(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Write and test for a lineage that was just renewed."""
+        with self._deploying() as rollout:
+            rollout.renew_deploy(lineage.lineagename)
+
+    def restart(self) -> None:
+        """Reload, probe and commit; after ``certonly``, which tells no lineage, converge every target."""
+        if self.config.disable_renew_updates and self.config.verb in {"certonly", "renew"}:
+            return
+        with self._deploying() as rollout:
+            rollout.restart()
+
+    def generic_updates(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Converge the lineage's targets, due or not: drift is mended, and what failed is tried again."""
+        with self._deploying() as rollout:
+            rollout.converge(lineage.lineagename)
+
+    def recovery_routine(self) -> None:
+        """Roll back what is open, from this run or from one that crashed."""
+        with self._deploying() as rollout:
+            rollout.recover()
+
+    def rollback_checkpoints(self, rollback: int = 1) -> None:
+        """Undo what this run deployed; as ``certbot rollback``, bring back the deployment before the last."""
+        with self._deploying() as rollout:
+            if self.config.verb == "rollback":
+                rollout.restore(rollback)
+            else:
+                rollout.undo()
+
+    def config_test(self) -> None:
+        """Do nothing: each target has a test of its own, and the rollout runs it."""
+
+    def supported_enhancements(self) -> list[str]:
+        """Support none: we write certificates, not a server's configuration."""
+        return []
+
+    def enhance(self, domain: str, enhancement: str, options: list[str] | str | None = None) -> None:  # noqa: ARG002
+        """Refuse; Certbot asks only for what ``supported_enhancements`` names."""
+        raise errors.PluginError(f"{self.name} does no {enhancement}: configure it in the server itself")
+
+    @contextlib.contextmanager
+    def _deploying(self) -> Iterator[Rollout]:
+        """Give the rollout of this run, and turn what it raises into what makes Certbot fail, and say why."""
+        from certbot_garr_tcs import compat, deploy_setup  # noqa: PLC0415
+        from certbot_garr_tcs.errors import DeployError  # noqa: PLC0415
+
+        with compat.user_errors(errors.PluginError):
+            if self._rollout_once is None:
+                settings, state = self._read()
+                self._rollout_once = deploy_setup.rollout_of(self.config, settings, state, display_util.notify)
+            try:
+                yield self._rollout_once
+            except DeployError as error:
+                raise DeployError(f"deploy: {error.message}", error.hint) from error
 
 
 def _challenge(achall: Any) -> Challenge:

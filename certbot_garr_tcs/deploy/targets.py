@@ -103,17 +103,18 @@ class Target:
         return f"[deploy {self.name}]"
 
 
-def clashes(targets: Iterable[Target]) -> list[str]:
-    """Return one sentence for each path that more than one target wants to write.
+def clashes(targets: Iterable[Target]) -> dict[str, str]:
+    """Return, for each target that shares a path with another, its heading and what is wrong, in words.
 
-    Paths are compared as written; the rollout compares what they resolve to.
+    Paths are compared as written.
     """
     wanted_by: dict[Path, list[str]] = {}
     for target in targets:
         for output in target.outputs:
             wanted_by.setdefault(output.path, []).append(target.title)
-    return [
-        f"{path} is written by {' and '.join(titles)}; give each target a path of its own"
+    return {
+        title: f"{path} is written by {' and '.join(titles)}; give each target a path of its own"
         for path, titles in wanted_by.items()
         if len(titles) > 1
-    ]
+        for title in titles
+    }

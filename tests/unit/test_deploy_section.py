@@ -207,10 +207,9 @@ def test_two_targets_must_not_share_a_path():
     """The same path in two targets is one sentence that names both."""
     one, _ = target_from_keys("one", LEAST, SOURCE)
     two, _ = target_from_keys("two", {**LEAST, "key": "/tls/own.key"}, SOURCE)
-    assert clashes([one, two]) == [
-        "/tls/www.pem is written by [deploy one] and [deploy two]; give each target a path of its own"
-    ]
-    assert clashes([one]) == []
+    said = "/tls/www.pem is written by [deploy one] and [deploy two]; give each target a path of its own"
+    assert clashes([one, two]) == {"[deploy one]": said, "[deploy two]": said}
+    assert clashes([one]) == {}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,140 @@
+"""A service in a box: it tests, reads and serves the files of a target as real ones do, without a network."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from certbot_garr_tcs.deploy.delivery import Hands
+from certbot_garr_tcs.deploy.material import load_certificates
+from certbot_garr_tcs.deploy.rollout import Rollout
+from certbot_garr_tcs.deploy.services import CommandRed
+from certbot_garr_tcs.deploy.targets import Output, Probe, Target
+from certbot_garr_tcs.errors import DeployError
+from certbot_garr_tcs.state import StateFolder
+from cryptography.hazmat.primitives import serialization
+
+
+class Service:
+    """Hold what one service has read; its commands are ``test NAME`` and ``reload NAME``."""
+
+    def __init__(self, name, folder):
+        """Serve nothing yet."""
+        self.name = name
+        self.cert, self.key = folder / f"{name}.crt", folder / f"{name}.key"
+        self.served = None
+        self.config_red = False
+        self.reload_red = 0
+        self.deaf = False
+        self.calls = []
+
+    def target(self, lineage="www.example.it", **keys):
+        """Return a target that deploys a lineage to this service."""
+        shape = {
+            "name": self.name,
+            "lineage": lineage,
+            "outputs": (Output("fullchain", self.cert, 0o644), Output("key", self.key, 0o600)),
+            "source": Path("/etc/letsencrypt/garr-tcs.ini"),
+            "test": ("test", self.name),
+            "reload": ("reload", self.name),
+            "probe": Probe(self.name, 443, timeout_seconds=2.0),
+        }
+        return Target(**{**shape, **keys})
+
+    def on_disk(self):
+        """Return the leaf on disk as DER, or None; refuse a key that is not its own."""
+        if not (self.cert.exists() and self.key.exists()):
+            return None
+        leaf = (load_certificates(self.cert.read_bytes()) or [None])[0]
+        if leaf is None:
+            return None
+        key = serialization.load_pem_private_key(self.key.read_bytes(), None)
+        if key.public_key() != leaf.public_key():
+            return None
+        return leaf.public_bytes(serialization.Encoding.DER)
+
+    def command(self, verb):
+        """Do as a service's own command would."""
+        self.calls.append(verb)
+        if verb == "test" and (self.config_red or self.on_disk() is None):
+            raise CommandRed(f"test {self.name}: exit status 1: no good", "Mend it.")
+        if verb == "reload":
+            if self.reload_red:
+                self.reload_red -= 1
+                raise CommandRed(f"reload {self.name}: exit status 1: no", "Mend it.")
+            if not self.deaf:
+                self.served = self.on_disk()
+
+
+class Host:
+    """Bring services, lineages and a clock together, as one machine."""
+
+    def __init__(self, tmp_path, *names):
+        """Make the services' folder and the state folder."""
+        self.tls = tmp_path / "tls"
+        self.tls.mkdir(mode=0o755, exist_ok=True)
+        self.work = tmp_path / "work"
+        self.services = {name: Service(name, self.tls) for name in names or ("www",)}
+        self.lineages = {}
+        self.targets = [service.target() for service in self.services.values()]
+        self.told = []
+        self.seconds = 0.0
+        self.now_seconds = None
+
+    @property
+    def state(self):
+        """Return the state folder."""
+        return StateFolder(self.work)
+
+    def run(self, command, timeout_seconds):
+        """Run a command of a service."""
+        assert timeout_seconds > 0
+        if command[1] not in self.services:
+            raise DeployError(f"cannot run {command[0]}: No such file or directory", "Install it.")
+        self.services[command[1]].command(command[0])
+
+    def look(self, probe, server_name, timeout_seconds):
+        """Return what a service serves."""
+        assert timeout_seconds > 0
+        self.seen_names = server_name
+        served = self.services[probe.host].served
+        if served is None:
+            raise DeployError(f"no connection at {probe.where}: Connection refused", "Look at the log.")
+        return served
+
+    def sleep(self, seconds):
+        """Let time pass."""
+        self.seconds += seconds
+
+    def now(self):
+        """Return the wall clock."""
+        import pki
+
+        return self.now_seconds or pki.NOW_SECONDS + self.seconds
+
+    def process(self, targets=None):
+        """Return a Rollout as a fresh process of Certbot has it."""
+        hands = Hands(
+            notify=self.told.append,
+            run=self.run,
+            look=self.look,
+            now=self.now,
+            clock=lambda: self.seconds,
+            sleep=self.sleep,
+        )
+        return Rollout(self.state, self.targets if targets is None else targets, self.lineages.get, hands)
+
+    def crash(self, process):
+        """End a process without another word: the system lets go of its locks, and that is all."""
+        process._locks.release()
+
+    def put_lineage(self, material):
+        """Add or renew a lineage."""
+        self.lineages[material.lineage] = material
+        return material
+
+    def serves(self, material, name="www"):
+        """Tell whether a service serves a lineage, and has it on disk."""
+        leaf = ssl.PEM_cert_to_DER_cert(material.cert_pem.decode())
+        service = self.services[name]
+        return service.served == leaf and service.on_disk() == leaf

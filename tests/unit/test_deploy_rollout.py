@@ -1,0 +1,649 @@
+"""Targets converge to their lineage through every door of Certbot's, or stay as they were."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pki import authorities, key_pem_of, material, new_key, with_chain
+from service import Host
+
+from certbot_garr_tcs.deploy.files import look
+from certbot_garr_tcs.deploy.ledger import Ledger
+from certbot_garr_tcs.deploy.targets import Output
+from certbot_garr_tcs.deploy.transaction import Change, Journal, Transaction
+from certbot_garr_tcs.errors import DeployError
+
+LINEAGE = "www.example.it"
+
+
+@pytest.fixture
+def host(tmp_path):
+    host = Host(tmp_path)
+    host.put_lineage(material())
+    return host
+
+
+@pytest.fixture
+def deployed(host):
+    host.process().converge(LINEAGE)
+    return host
+
+
+def entry_of(host, number=0):
+    return Ledger(host.state).read(host.targets[number])
+
+
+def calls(host, name="www"):
+    made, host.services[name].calls = host.services[name].calls, []
+    return made
+
+
+def snapshot(host):
+    return {
+        path: (path.stat().st_mtime_ns, path.stat().st_ino, path.read_bytes() if path.is_file() else None)
+        for folder in (host.tls, host.work)
+        for path in [folder, *folder.rglob("*")]
+    }
+
+
+def cut_short(host):
+    process = host.process()
+    process.renew_deploy(LINEAGE)
+    host.crash(process)
+
+
+def no_leftovers(host):
+    return not list(host.tls.glob(".*")) and Journal(host.state).unfinished() == []
+
+
+# every door
+
+
+def test_run_deploys(host):
+    """deploy_cert, save and restart write, test, reload, probe and commit, in this order."""
+    process = host.process()
+    process.remember(LINEAGE)
+    process.remember(LINEAGE)
+    process.save()
+    assert calls(host) == ["test", "test"]
+    process.restart()
+    assert calls(host) == ["reload"]
+    assert host.serves(host.lineages[LINEAGE])
+    assert host.told == ["deployed to [deploy www]: lineage www.example.it"]
+    entry = entry_of(host)
+    assert (entry.outcome, entry.fingerprint) == ("deployed", host.lineages[LINEAGE].fingerprint)
+    assert look(host.services["www"].key).meta.mode == 0o600
+    assert no_leftovers(host)
+
+
+def test_renew_deploys(deployed):
+    """renew_deploy and restart bring the new certificate."""
+    new = deployed.put_lineage(material())
+    process = deployed.process()
+    process.renew_deploy(LINEAGE)
+    process.restart()
+    assert deployed.serves(new)
+    assert deployed.seen_names == LINEAGE
+
+
+def test_certonly_converges_every_target_whose_lineage_exists(tmp_path):
+    """Restart alone deploys everything of the file, and passes over lineages that are not there."""
+    host = Host(tmp_path, "www", "mail")
+    host.targets[1] = host.services["mail"].target("mail.example.it")
+    host.put_lineage(material())
+    host.process().restart()
+    assert host.serves(host.lineages[LINEAGE])
+    assert host.services["mail"].calls == []
+
+
+def test_what_is_right_already_costs_nothing(deployed):
+    """A second run through any door writes nothing, runs nothing, and looks at no port."""
+    calls(deployed)
+    before = snapshot(deployed)
+    deployed.process().converge(LINEAGE)
+    deployed.process().restart()
+    process = deployed.process()
+    process.remember(LINEAGE)
+    process.save()
+    process.restart()
+    process.recover()
+    assert calls(deployed) == []
+    assert snapshot(deployed) == before
+
+
+@pytest.mark.parametrize(
+    "drift",
+    [
+        lambda service: service.key.unlink(),
+        lambda service: service.key.chmod(0o644),
+        lambda service: service.cert.write_bytes(b"x"),
+        lambda service: service.key.write_bytes(key_pem_of(new_key())),
+    ],
+)
+def test_drift_is_repaired(deployed, drift):
+    """A file that somebody changed, widened or removed is as it should be after the next timer."""
+    drift(deployed.services["www"])
+    deployed.process().converge(LINEAGE)
+    assert deployed.serves(deployed.lineages[LINEAGE])
+    assert look(deployed.services["www"].key).meta.mode == 0o600
+
+
+def test_a_repair_is_no_deployment_to_go_back_to(deployed):
+    """Certbot rollback after a repair brings back the former certificate, not the drift."""
+    old = deployed.lineages[LINEAGE]
+    deployed.put_lineage(material())
+    deployed.process().converge(LINEAGE)
+    deployed.services["www"].cert.write_bytes(b"drift")
+    deployed.process().converge(LINEAGE)
+    process = deployed.process()
+    process.restore(1)
+    process.restart()
+    assert deployed.serves(old)
+
+
+# failures
+
+
+def test_a_bad_lineage_writes_nothing(deployed):
+    """Key and chain are checked before the first byte, under the section's heading."""
+    old = deployed.lineages[LINEAGE]
+    deployed.put_lineage(with_chain(material(), authorities("rsa")[0]))
+    calls(deployed)
+    with pytest.raises(DeployError, match=r"\[deploy www\]: lineage www.example.it: certificate 1 of chain.pem"):
+        deployed.process().converge(LINEAGE)
+    assert calls(deployed) == []
+    assert deployed.serves(old)
+
+
+def test_an_expired_lineage_is_not_deployed(host):
+    """The clock decides, and it is an argument."""
+    host.now_seconds = host.now() + 90 * 86400
+    with pytest.raises(DeployError, match="expired at"):
+        host.process().converge(LINEAGE)
+
+
+def test_red_before_and_green_after_is_good(host):
+    """A missing PEM is a good reason for a red test."""
+    process = host.process()
+    process.renew_deploy(LINEAGE)
+    process.restart()
+    assert host.serves(host.lineages[LINEAGE])
+
+
+@pytest.mark.parametrize("door", ["save", "renew_deploy", "converge"])
+def test_red_before_and_after_is_put_back(deployed, door):
+    """A config that was broken before keeps its old files, is told so, and is tried again."""
+    old, new = deployed.lineages[LINEAGE], deployed.put_lineage(material())
+    service = deployed.services["www"]
+    service.config_red = True
+    process = deployed.process()
+    process.remember(LINEAGE)
+    with pytest.raises(DeployError, match=r"\[deploy www\]: .*no good; it was red before we came, too; the old files"):
+        getattr(process, door)(*([] if door == "save" else [LINEAGE]))
+    assert deployed.serves(old)
+    assert "reload" not in calls(deployed)[3:]
+    assert entry_of(deployed).failures == 1
+    service.config_red = False
+    deployed.process().converge(LINEAGE)
+    assert deployed.serves(new)
+    assert (entry_of(deployed).failures, entry_of(deployed).error) == (0, "")
+
+
+def test_green_before_and_red_after_is_put_back(deployed):
+    """Files that the service does not like go; the message does not blame the time before."""
+    old = deployed.lineages[LINEAGE]
+    deployed.put_lineage(material())
+    target = replace(deployed.targets[0], outputs=deployed.targets[0].outputs[:1])
+    with pytest.raises(DeployError, match=r"no good; the old files are back"):
+        deployed.process([target]).converge(LINEAGE)
+    assert deployed.serves(old)
+    assert no_leftovers(deployed)
+
+
+def test_a_test_that_cannot_be_run_writes_nothing(deployed):
+    """A missing command is told before anything is written."""
+    before = deployed.services["www"].cert.stat().st_ino
+    deployed.put_lineage(material())
+    target = replace(deployed.targets[0], test=("nginx", "nowhere"))
+    with pytest.raises(DeployError, match="cannot run nginx"):
+        deployed.process([target]).converge(LINEAGE)
+    assert deployed.services["www"].cert.stat().st_ino == before
+
+
+def test_a_failed_reload_brings_the_old_state_back(deployed):
+    """Reload fails once: the old files are back, reloaded and served, and the error is the first one."""
+    old = deployed.lineages[LINEAGE]
+    deployed.put_lineage(material())
+    deployed.services["www"].reload_red = 1
+    process = deployed.process()
+    process.renew_deploy(LINEAGE)
+    calls(deployed)
+    with pytest.raises(DeployError, match=r"reload www: exit status 1: no; the old files are back. Mend it"):
+        process.restart()
+    assert calls(deployed) == ["reload", "reload"]
+    assert deployed.serves(old)
+    process.undo()
+    process.restart()
+    assert calls(deployed) == []
+    assert no_leftovers(deployed)
+
+
+def test_a_reload_that_fails_twice_is_owed(deployed):
+    """Where the old state does not reload either, both errors are told and the reload is made up for."""
+    old = deployed.lineages[LINEAGE]
+    deployed.put_lineage(material())
+    deployed.services["www"].reload_red = 2
+    with pytest.raises(DeployError, match=r"exit status 1: no; the old files are back; after that: reload www"):
+        deployed.process().converge(LINEAGE)
+    assert entry_of(deployed).reload_owed
+    deployed.put_lineage(old)
+    calls(deployed)
+    deployed.process().converge(LINEAGE)
+    assert calls(deployed) == ["test", "reload"]
+    assert not entry_of(deployed).reload_owed
+
+
+def test_a_service_that_goes_on_with_the_old_certificate_is_found(deployed):
+    """The reload says yes and the port still serves the old leaf: everything is put back."""
+    old = deployed.lineages[LINEAGE]
+    new = deployed.put_lineage(material())
+    deployed.services["www"].deaf = True
+    with pytest.raises(DeployError, match=r"www:443 asked for .* serves SHA-256 .* and not .* \(after 2 s\)") as caught:
+        deployed.process().converge(LINEAGE)
+    assert new.fingerprint[:16] in caught.value.message
+    assert deployed.serves(old)
+
+
+def test_a_service_that_dies_is_found(deployed):
+    """Nothing listens after the reload: put back, reloaded, served again."""
+    old, service = deployed.lineages[LINEAGE], deployed.services["www"]
+    new = deployed.put_lineage(material())
+    process = deployed.process()
+    process.renew_deploy(LINEAGE)
+    key = service.key.read_bytes()
+    service.key.write_bytes(b"")
+    service.on_disk = lambda: None
+    with pytest.raises(DeployError, match=r"no connection at www:443: Connection refused \(after 2 s\); the old files"):
+        process.restart()
+    del service.on_disk
+    assert key == new.key_pem
+    assert service.on_disk() is not None
+    assert service.key.read_bytes() == old.key_pem
+
+
+def test_one_bad_target_does_not_hold_up_the_others(tmp_path):
+    """The good one is reloaded and committed, also where Certbot will not call restart any more."""
+    host = Host(tmp_path, "bad", "good")
+    new = host.put_lineage(material())
+    host.services["bad"].config_red = True
+    process = host.process()
+    process.remember(LINEAGE)
+    with pytest.raises(DeployError, match=r"\[deploy bad\]"):
+        process.save()
+    assert host.serves(new, "good")
+    assert not host.services["bad"].cert.exists()
+    process.recover()
+    assert host.serves(new, "good")
+    host.services["good"].config_red = True
+    host.put_lineage(material())
+    with pytest.raises(DeployError, match=r"cannot deploy to 2 targets: \[deploy bad\].*; \[deploy good\]"):
+        host.process().converge(LINEAGE)
+
+
+def test_recovery_in_the_same_process_puts_back(deployed):
+    """Certbot calls recovery_routine when saving failed: what was written is undone."""
+    old = deployed.lineages[LINEAGE]
+    deployed.put_lineage(material())
+    process = deployed.process()
+    process.renew_deploy(LINEAGE)
+    process.recover()
+    assert deployed.services["www"].on_disk() is not None
+    assert deployed.serves(old)
+    assert no_leftovers(deployed)
+
+
+def test_a_crash_before_the_reload_is_recovered_by_the_next_run(deployed):
+    """Another process puts back the old set, says so, and deploys again."""
+    new = deployed.put_lineage(material())
+    cut_short(deployed)
+    deployed.told.clear()
+    deployed.process().converge(LINEAGE)
+    assert deployed.serves(new)
+    assert deployed.told[0] == "put back the old files of [deploy www]: a deployment was cut short"
+
+
+def test_a_crash_after_the_reload_owes_one(deployed):
+    """A service that may have read the new files reads the old ones again."""
+    old = deployed.lineages[LINEAGE]
+    deployed.put_lineage(material())
+    cut_short(deployed)
+    journal = Journal(deployed.state)
+    Transaction.resume(journal, journal.unfinished()[0]).mark()
+    deployed.put_lineage(old)
+    calls(deployed)
+    deployed.process().converge(LINEAGE)
+    assert calls(deployed) == ["test", "reload"]
+
+
+def test_an_unfinished_target_that_left_the_file_is_put_back_too(deployed):
+    """The journal alone is enough; where it fails, nobody else's deployment does."""
+    deployed.put_lineage(material())
+    old_key = deployed.services["www"].key.read_bytes()
+    cut_short(deployed)
+    deployed.process([]).recover()
+    assert deployed.services["www"].key.read_bytes() == old_key
+    cut_short(deployed)
+    deployed.services["www"].key.unlink()
+    deployed.services["www"].key.mkdir()
+    deployed.told.clear()
+    deployed.process([]).recover()
+    assert deployed.told[0].startswith(
+        "[deploy www] is in no file any more: cannot put back every file of [deploy www]"
+    )
+    for act in (lambda: deployed.process().recover(), lambda: deployed.process().converge(LINEAGE)):
+        with pytest.raises(DeployError, match=r"cannot put back every file"):
+            act()
+
+
+def test_an_interrupt_puts_back(deployed):
+    """Control-C while the service tests or reloads leaves the old files, and a reload owed."""
+    old = deployed.lineages[LINEAGE]
+    deployed.put_lineage(material())
+    service = deployed.services["www"]
+
+    def interrupt(at_call, verb):
+        service.calls.append(verb)
+        if len(service.calls) >= at_call:
+            raise KeyboardInterrupt
+
+    for at_call in (2, 3):
+        calls(deployed)
+        service.command = functools.partial(interrupt, at_call)
+        with pytest.raises(KeyboardInterrupt):
+            deployed.process().converge(LINEAGE)
+        del service.command
+        assert deployed.serves(old)
+        assert no_leftovers(deployed)
+    assert entry_of(deployed).reload_owed
+
+
+# certbot rollback
+
+
+def test_rollback_brings_back_the_former_deployment_and_holds_it(deployed):
+    """The timer does not undo a rollback, says so each time, and a newer certificate ends the hold."""
+    old, bad = deployed.lineages[LINEAGE], deployed.put_lineage(material())
+    deployed.process().converge(LINEAGE)
+    process = deployed.process()
+    process.restore(1)
+    process.restart()
+    assert deployed.serves(old)
+    assert entry_of(deployed).hold == bad.fingerprint
+    assert entry_of(deployed).fingerprint == old.fingerprint
+    deployed.told.clear()
+    deployed.process().converge(LINEAGE)
+    assert deployed.told == [
+        (
+            "[deploy www] is held at what certbot rollback brought back, until lineage www.example.it has a newer "
+            "certificate; certbot install ends the hold"
+        )
+    ]
+    assert deployed.serves(old)
+    new = deployed.put_lineage(material())
+    deployed.process().converge(LINEAGE)
+    assert deployed.serves(new)
+    assert entry_of(deployed).hold == ""
+
+
+def test_install_ends_the_hold(deployed):
+    """Certbot install deploys what was rolled back."""
+    bad = deployed.put_lineage(material())
+    deployed.process().converge(LINEAGE)
+    process = deployed.process()
+    process.restore(1)
+    process.restart()
+    process = deployed.process()
+    process.remember(LINEAGE)
+    process.save()
+    process.restart()
+    assert deployed.serves(bad)
+
+
+def test_rollback_twice_is_refused(deployed):
+    """There is one deployment to go back to, and more checkpoints are not kept."""
+    deployed.put_lineage(material())
+    deployed.process().converge(LINEAGE)
+    process = deployed.process()
+    process.restore(1)
+    process.restart()
+    process = deployed.process()
+    with pytest.raises(DeployError, match=r"the last one is undone already. Run certbot install"):
+        process.restore(1)
+    process.restart()
+    with pytest.raises(DeployError, match=r"cannot go back 2 deployments"):
+        deployed.process().restore(2)
+
+
+def test_a_first_deployment_cannot_be_rolled_back(deployed):
+    """Where nothing stood before, nothing is brought back."""
+    with pytest.raises(DeployError, match="no deployment can be undone"):
+        deployed.process().restore(1)
+    assert deployed.serves(deployed.lineages[LINEAGE])
+
+
+def test_a_rollback_that_the_service_refuses_changes_nothing(deployed):
+    """A red test, or a service that does not serve the old certificate, leaves the new one."""
+    new = deployed.put_lineage(material())
+    deployed.process().converge(LINEAGE)
+    deployed.services["www"].config_red = True
+    with pytest.raises(DeployError, match=r"\[deploy www\]: .*no good"):
+        deployed.process().restore(1)
+    assert deployed.serves(new)
+    deployed.services["www"].config_red = False
+    deployed.services["www"].deaf = True
+    process = deployed.process()
+    process.restore(1)
+    with pytest.raises(DeployError, match="the old files are back"):
+        process.restart()
+    assert deployed.serves(new)
+    assert entry_of(deployed).hold == ""
+
+
+def test_a_rollback_without_its_lineage_still_works(deployed):
+    """The lineage was deleted meanwhile: its last certificate is the one to hold."""
+    old, bad = deployed.lineages[LINEAGE], deployed.put_lineage(material())
+    deployed.process().converge(LINEAGE)
+    deployed.lineages.clear()
+    process = deployed.process()
+    process.restore(1)
+    process.restart()
+    assert deployed.serves(old)
+    assert entry_of(deployed).hold == bad.fingerprint
+
+
+# bad days on disk
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda _, target: replace(target, owner="nobody-here"), "there is no user nobody-here on this machine"),
+        (lambda _, target: replace(target, owner="0", group="no-such"), "there is no group no-such on this"),
+        (lambda host, target: (host.services["www"].key.mkdir(), target)[1], "www.key is a folder"),
+        (lambda host, target: (host.tls.chmod(0o777), target)[1], "no key is put into .*tls: others than its key"),
+        (
+            lambda host, target: replace(target, outputs=(Output("cert", host.tls / "no" / "x", 0o644),)),
+            "there is no folder .*/tls/no. Run: mkdir -p",
+        ),
+        (
+            lambda host, target: replace(target, mkdir=True, outputs=(Output("cert", host.work / "f" / "x", 0o644),)),
+            "cannot read .*f/x: Not a directory",
+        ),
+        (
+            lambda host, target: replace(
+                target, outputs=(Output("cert", host.tls / "x", 0o644), Output("key", host.tls / "link", 0o600))
+            ),
+            "link is another file of this section",
+        ),
+        (
+            lambda host, target: replace(target, outputs=(Output("cert", host.tls / "away", 0o644),)),
+            "away is a symbolic link to .*elsewhere. Remove the link",
+        ),
+        (
+            lambda host, target: replace(target, outputs=(Output("cert", host.work / "live" / "x", 0o644),)),
+            "x is lineage www.example.it itself",
+        ),
+    ],
+)
+def test_a_place_that_will_not_do_is_refused_before_anything_is_written(host, spoil, expected):
+    """Every such target names its section and the next step, runs no command, and leaves no file."""
+    (host.work / "live").mkdir(parents=True)
+    (host.work / "f").write_bytes(b"")
+    (host.tls / "link").symlink_to("x")
+    (host.tls / "away").symlink_to(host.work / "elsewhere")
+    host.put_lineage(replace(material(), folders=(host.work / "live",)))
+    target = spoil(host, host.targets[0])
+    with pytest.raises(DeployError, match=expected) as caught:
+        host.process([target]).converge(LINEAGE)
+    assert caught.value.message.startswith("[deploy www]: ")
+    assert host.services["www"].calls == []
+    assert not host.services["www"].cert.exists()
+
+
+def test_two_targets_with_one_path_are_refused_both(tmp_path):
+    """Neither is written, and each is told."""
+    host = Host(tmp_path)
+    host.put_lineage(material())
+    two = [host.targets[0], replace(host.targets[0], name="again")]
+    with pytest.raises(DeployError, match=r"is written by \[deploy www\] and \[deploy again\]"):
+        host.process(two).converge(LINEAGE)
+    assert not host.services["www"].cert.exists()
+
+
+def test_a_keystore_is_written_once(host):
+    """PKCS#12 is salted: it is not rewritten at each timer, but is when its password or certificate changes."""
+    password = host.tls / "password"
+    password.write_text("secret\n")
+    password.chmod(0o600)
+    store = host.tls / "store.p12"
+    target = replace(
+        host.targets[0],
+        outputs=(*host.targets[0].outputs, Output("pkcs12", store, 0o600)),
+        pkcs12_password_file=password,
+    )
+    host.process([target]).converge(LINEAGE)
+    inode = store.stat().st_ino
+    host.process([target]).converge(LINEAGE)
+    host.services["www"].cert.write_bytes(b"drift")
+    host.process([target]).converge(LINEAGE)
+    assert store.stat().st_ino == inode
+    password.write_text("other")
+    host.process([target]).converge(LINEAGE)
+    assert store.stat().st_ino != inode
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "expected"),
+    [("\n", 0o600, "password is empty"), ("x", 0o604, "others can read"), (None, 0, "cannot read .*password: No such")],
+)
+def test_a_password_file_must_be_there_closed_and_full(host, text, mode, expected):
+    """An empty, open or missing password file stops the target, and shows nothing of it."""
+    password = host.tls / "password"
+    if text is not None:
+        password.write_text(text)
+        password.chmod(mode)
+    target = replace(
+        host.targets[0], outputs=(Output("pkcs12", host.tls / "p12", 0o600),), pkcs12_password_file=password
+    )
+    with pytest.raises(DeployError, match=expected):
+        host.process([target]).converge(LINEAGE)
+    assert not (host.tls / "p12").exists()
+
+
+def test_a_target_without_files_is_reloaded_once(host):
+    """A service that reads live/ itself is tested and reloaded for each new certificate, and no more."""
+    service = host.services["www"]
+    new = host.lineages[LINEAGE]
+    service.cert.write_bytes(new.fullchain_pem)
+    service.key.write_bytes(new.key_pem)
+    target = replace(host.targets[0], outputs=())
+    host.process([target]).converge(LINEAGE)
+    host.process([target]).converge(LINEAGE)
+    assert calls(host) == ["test", "reload"]
+    service.config_red = True
+    host.put_lineage(material())
+    with pytest.raises(DeployError, match="no good"):
+        host.process([target]).converge(LINEAGE)
+    service.config_red = False
+    with pytest.raises(DeployError, match=r"serves SHA-256 .* \(after 2 s\)"):
+        host.process([target]).converge(LINEAGE)
+
+
+def test_a_target_with_neither_test_nor_reload_is_only_written(host):
+    """Grid hosts read their files at each connection; folders are made where the section says so."""
+    target = replace(
+        host.targets[0],
+        test=(),
+        reload=(),
+        probe=None,
+        mkdir=True,
+        outputs=(Output("key", host.tls / "grid" / "hostkey.pem", 0o400),),
+    )
+    host.process([target]).converge(LINEAGE)
+    host.process([target]).converge(LINEAGE)
+    assert look(host.tls / "grid" / "hostkey.pem").meta.mode == 0o400
+    assert host.services["www"].calls == []
+
+
+def test_owner_and_mode_stay_where_the_section_says_nothing(host):
+    """A numeric owner is taken as it is; without one the file keeps its own."""
+    own = replace(host.targets[0], owner=str(os.geteuid()), group=str(os.getegid()))
+    host.process([own]).converge(LINEAGE)
+    assert look(host.services["www"].key).meta.uid == os.geteuid()
+
+
+def test_another_work_dir_waits_for_the_folder(host, tmp_path):
+    """Two Certbots with different --work-dir do not write to one folder at once; the later one gives up."""
+    process = host.process()
+    process.renew_deploy(LINEAGE)
+    other = Host(tmp_path)
+    other.work = tmp_path / "other-work"
+    other.put_lineage(host.lineages[LINEAGE])
+    with pytest.raises(DeployError, match=r"another process is deploying to .*tls. Wait for it"):
+        other.process().converge(LINEAGE)
+    assert other.seconds >= 120
+    process.restart()
+    other.process().converge(LINEAGE)
+    assert other.serves(host.lineages[LINEAGE])
+
+
+def test_the_ledger_lists_every_target(deployed):
+    """Monitoring sees all of them, those that left the file too."""
+    entries = Ledger(deployed.state).all()
+    assert [(entry.title, entry.outcome, entry.lineage) for entry in entries] == [("[deploy www]", "deployed", LINEAGE)]
+    assert Ledger(replace_state(deployed)).all() == []
+
+
+def replace_state(host):
+    other = Host(host.tls.parent)
+    other.work = host.tls.parent / "nothing"
+    return other.state
+
+
+def test_no_secret_is_in_ledger_or_messages(deployed):
+    """Only the journal's private bytes hold a key."""
+    deployed.put_lineage(material())
+    deployed.process().converge(LINEAGE)
+    for path in deployed.state.path.rglob("*"):
+        if path.is_file() and path.parent.name != "bytes":
+            assert b"PRIVATE" not in path.read_bytes()
+    assert "PRIVATE" not in "".join(deployed.told)
+
+
+def test_a_change_is_a_removal_without_data():
+    """A restored deployment may have had a file less."""
+    assert "key" not in repr(Change(Path("/x"), b"key", None))
