@@ -61,9 +61,9 @@ def add_options(parser: Any) -> None:
         action=Choose,
         dest=_CHOSEN,
         default=False,
-        help="Prove control of names the garr-tcs way, with the CA account of garr-tcs.ini, and deploy to the targets of "
-        "that file (short for --authenticator garr-tcs --installer garr-tcs). Also tells register, show_account, update_account, unregister and revoke which "
-        "CA and account to use.",
+        help="Prove control of names the garr-tcs way, with the CA account of garr-tcs.ini, and deploy to the targets "
+        "of that file (short for --authenticator garr-tcs --installer garr-tcs). Also tells register, show_account, "
+        "update_account, unregister and revoke which CA and account to use.",
     )
     parser.add_argument(
         f"{FLAG}-config",
