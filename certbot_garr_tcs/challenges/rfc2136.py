@@ -114,9 +114,7 @@ class Rfc2136Solver:
         for one in challenges:
             values[one.identifier] = values.get(one.identifier, frozenset()) | {one.validation}
         seen = together(self._view, list(values.items()))
-        lines = [
-            str(one) if isinstance(one, View) else f"{name}: {one.message}" for name, one in zip(values, seen)
-        ]
+        lines = [str(one) if isinstance(one, View) else f"{name}: {one.message}" for name, one in zip(values, seen)]
         if len(lines) > _TOLD:
             lines[_TOLD:] = [f"and {len(lines) - _TOLD} more names"]
         steps = [one.step if isinstance(one, View) else one.hint for one in seen]

@@ -60,8 +60,7 @@ _HINTS = {
     "BADTIME": "Set the clocks of both machines, by NTP: TSIG allows 300 s (RFC 8945 §10).",
     "BADTRUNC": "Let the server accept whole HMACs for key {key}: its minimum or digest-bits differ.",
     "SERVFAIL": (
-        "Read the server's log: it could not write {zone} (journal or folder not writable, zone not loaded"
-        " or expired)."
+        "Read the server's log: it could not write {zone} (journal or folder not writable, zone not loaded or expired)."
     ),
     "FORMERR": "Read the server's log: it did not understand the UPDATE; a middlebox may have changed it.",
     "NOTIMP": "Name a server that takes dynamic updates as server in {section}.",

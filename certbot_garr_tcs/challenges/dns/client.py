@@ -105,9 +105,7 @@ class Client:
                 raise _refusal(what, answer, complaint, hint)
             return
         if silent is None:
-            raise DnsError(
-                f"UPDATE of {zone}: its server has no address", f"Name one that has as server in {section}."
-            )
+            raise DnsError(f"UPDATE of {zone}: its server has no address", f"Name one that has as server in {section}.")
         raise NoAnswerError(silent.what, silent.silence, SILENT.format(section=section)) from silent
 
     def _ask(
@@ -141,9 +139,7 @@ class Client:
         seconds = clocks_apart_seconds(signed) if complaint == "BADTIME" else None
         return parsed, complaint if seconds is None else f"{complaint}, {apart(seconds)}"
 
-    def _fetch(
-        self, wire: bytes, endpoint: Endpoint, timeouts_seconds: Sequence[float], *, is_query: bool
-    ) -> bytes:
+    def _fetch(self, wire: bytes, endpoint: Endpoint, timeouts_seconds: Sequence[float], *, is_query: bool) -> bytes:
         """Carry ``wire`` over UDP, each timeout once, and over TCP where UDP is too small or too quiet."""
         if is_query or len(wire) <= _UDP_OCTETS:
             for timeout_seconds in timeouts_seconds:

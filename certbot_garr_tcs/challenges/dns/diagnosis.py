@@ -51,9 +51,7 @@ class View:
         """Write it in one line."""
         shown = [str(one.endpoint) for one, sighting in self.sightings if sighting.seen is Seen.SHOWN]
         others = [
-            f"{one.endpoint}: {sighting.detail}"
-            for one, sighting in self.sightings
-            if sighting.seen is not Seen.SHOWN
+            f"{one.endpoint}: {sighting.detail}" for one, sighting in self.sightings if sighting.seen is not Seen.SHOWN
         ]
         parts = ["name servers not looked at, as propagation says"]
         if self.sightings:

@@ -83,9 +83,7 @@ class Lookup:
         """Return the port of name servers where none is given."""
         return self._surroundings.port
 
-    def ask(
-        self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, source: Source
-    ) -> dns.message.Message:
+    def ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, source: Source) -> dns.message.Message:
         """Return an answer that says yes or no; raise ``DnsError`` where nobody does.
 
         The source is believed only where it is authoritative (AA): elsewhere it may be a view, a
@@ -142,9 +140,7 @@ class Lookup:
                 failed = failed or DnsError(f"{recursive} at {endpoint}: {code}", _RESOLVER_FAILED)
         raise failed or DnsError(f"{question}: nobody to ask", _NO_RESOLVER)
 
-    def _try(
-        self, endpoint: Endpoint, question: Question, key: dns.tsig.Key | None
-    ) -> dns.message.Message | DnsError:
+    def _try(self, endpoint: Endpoint, question: Question, key: dns.tsig.Key | None) -> dns.message.Message | DnsError:
         """Return the answer or the error; do not wait twice for a server that stays silent."""
         if endpoint in self._silent:
             return DnsError(f"{question} at {endpoint}: no answer", _SILENT)

@@ -23,6 +23,9 @@ LONGEST_PAUSE_SECONDS = 5.0
 PAUSE_SHARE = 0.1
 """Of the time waited so far, the next pause is this share: the delay found is never much overrun."""
 
+_LEAST_PAUSE_SECONDS = 0.01
+"""So that rounding never makes the last pause before a deadline so short that no time passes."""
+
 _ERRORS_TOLD = 6
 
 
@@ -76,9 +79,7 @@ def wait_until_shown(
     witness and round. ``clock`` and ``sleep`` are in seconds; ``progress`` gets how many witnesses show
     everything, out of how many, and the seconds since the start.
     """
-    watches = [
-        Watch(expectation, witness) for expectation in expectations for witness in expectation.witnesses
-    ]
+    watches = [Watch(expectation, witness) for expectation in expectations for witness in expectation.witnesses]
     started = clock()
     while True:
         _look_around(watches, client)
@@ -91,7 +92,7 @@ def wait_until_shown(
         if overdue:
             raise _too_late(overdue, watches, waited)
         nearest = min(watch.expectation.timeout_seconds for watch in pending)
-        sleep(min(next_pause_seconds(waited), nearest - waited))
+        sleep(max(_LEAST_PAUSE_SECONDS, min(next_pause_seconds(waited), nearest - waited)))
 
 
 def next_pause_seconds(waited_seconds: float) -> float:
@@ -143,10 +144,9 @@ def _too_late(overdue: Sequence[Watch], watches: Sequence[Watch], waited: float)
         told.append(f"and {len(overdue) - _ERRORS_TOLD} more")
     zones = ", ".join(dict.fromkeys(str(watch.expectation.zone) for watch in overdue))
     who = "resolvers" if overdue[0].witness.recursive else "name servers"
-    shown = sum(not watch.missing for watch in watches)
     return ChallengeError(
-        f"after {waited:.0f} s, {len(overdue)} addresses of {who} of {zones} do not show the TXT records"
-        f" ({shown} do): {'; '.join(told)}",
+        f"after {waited:.0f} s, {len(overdue)} of {len(watches)} addresses of {who} of {zones} do not show the"
+        f" TXT records: {'; '.join(told)}",
         next_step([watch.last.seen for watch in overdue]),
     )
 
@@ -158,8 +158,7 @@ def next_step(seen: Sequence[Seen]) -> str:
 
 _STEPS = {
     Seen.LAME: (
-        "Have the zone loaded on the lame server, or take the server out of the zone's NS records: the CA"
-        " asks it too."
+        "Have the zone loaded on the lame server, or take the server out of the zone's NS records: the CA asks it too."
     ),
     Seen.FAILED: "Mend the server that fails (its log says why): the CA would fail on it too.",
     Seen.SILENT: (
@@ -167,8 +166,7 @@ _STEPS = {
         " propagation = resolvers … or seconds … in the [dns-01] section."
     ),
     Seen.NO_ROUTE: (
-        "Set propagation = resolvers … or seconds … in the [dns-01] section: that server cannot be asked"
-        " from here."
+        "Set propagation = resolvers … or seconds … in the [dns-01] section: that server cannot be asked from here."
     ),
     Seen.MISSING: (
         "Do NOTIFY and zone transfers to that server work? If they are only slow, raise timeout in the"

@@ -68,9 +68,7 @@ def look(client: Client, witness: Witness, name: dns.name.Name, values: frozense
     return judge(answer, name, values, recursive=witness.recursive)
 
 
-def judge(
-    answer: dns.message.Message, name: dns.name.Name, values: frozenset[str], *, recursive: bool
-) -> Sighting:
+def judge(answer: dns.message.Message, name: dns.name.Name, values: frozenset[str], *, recursive: bool) -> Sighting:
     """Tell what an answer to a question for TXT records says about ``values``.
 
     A server that is asked as authoritative and does not set AA, or refuses, is lame: a resolver that

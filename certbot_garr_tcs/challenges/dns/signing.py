@@ -73,13 +73,9 @@ def to_key(key: TsigKey) -> dns.tsig.Key:
     except (binascii.Error, ValueError):
         secret = b""
     except dns.exception.DNSException as error:
-        raise ConfigError(
-            f"{key.name!r} is no TSIG key name", "Copy it from the server's key statement."
-        ) from error
+        raise ConfigError(f"{key.name!r} is no TSIG key name", "Copy it from the server's key statement.") from error
     if not secret:
-        raise ConfigError(
-            f"the secret of TSIG key {key.name} is no base64", "Copy it from the server's key statement."
-        )
+        raise ConfigError(f"the secret of TSIG key {key.name} is no base64", "Copy it from the server's key statement.")
     return dns.tsig.Key(name, secret, algorithm)
 
 

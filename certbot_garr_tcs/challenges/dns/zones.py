@@ -47,9 +47,7 @@ def follow_cnames(
             raise DnsError(f"CNAME loop: {written}", f"Correct the CNAME record at {chain[-1]}")
         chain.append(following)
         if len(chain) > MOST_CNAMES:
-            raise DnsError(
-                f"more than {MOST_CNAMES} CNAMEs from {name}", f"Let {name} lead to its target directly."
-            )
+            raise DnsError(f"more than {MOST_CNAMES} CNAMEs from {name}", f"Let {name} lead to its target directly.")
 
 
 def find_apex(name: dns.name.Name, lookup: Lookup, source: Source) -> dns.name.Name:
@@ -115,9 +113,7 @@ def _apex_in(answer: dns.message.Message, name: dns.name.Name) -> dns.name.Name 
     return None
 
 
-def _first(
-    answer: dns.message.Message, name: dns.name.Name, rdtype: dns.rdatatype.RdataType
-) -> dns.rdata.Rdata | None:
+def _first(answer: dns.message.Message, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.rdata.Rdata | None:
     for rrset in answer.answer:
         if rrset.rdtype == rdtype and rrset.name == name:
             first: dns.rdata.Rdata = rrset[0]

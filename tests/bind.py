@@ -261,9 +261,7 @@ class BindLab:
             text = "\n".join([*lines, zone.records, ""])
             (self.primary.folder / f"{zone.name}.zone").write_text(text, encoding="utf-8")
             policy = f"update-policy {{ {zone.policy} }};" if zone.policy else ""
-            parts.append(
-                f'zone "{zone.name}" {{ type primary; file "{zone.name}.zone"; {policy} {zone.extra} }};\n'
-            )
+            parts.append(f'zone "{zone.name}" {{ type primary; file "{zone.name}.zone"; {policy} {zone.extra} }};\n')
         return "".join(parts)
 
     def _secondary_zones(self) -> str:

@@ -102,9 +102,7 @@ class _Front(asyncio.DatagramProtocol):
         loop = asyncio.get_running_loop()
         await asyncio.sleep(self._relay.delay_seconds)
         answer: asyncio.Future[bytes] = loop.create_future()
-        transport, _ = await loop.create_datagram_endpoint(
-            lambda: _Back(answer), remote_addr=self._relay.upstream
-        )
+        transport, _ = await loop.create_datagram_endpoint(lambda: _Back(answer), remote_addr=self._relay.upstream)
         try:
             transport.sendto(data)
             got = await asyncio.wait_for(answer, 10)
