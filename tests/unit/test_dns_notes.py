@@ -1,7 +1,6 @@
 """Notes of what was presented, and who may withdraw it."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -127,4 +126,4 @@ def test_a_lock_without_note_is_swept_up(state):
 def test_notes_are_private(state):
     """Nobody else reads what is presented where."""
     Notes(state).add([ONE])
-    assert all(os.stat(path).st_mode & 0o077 == 0 for path in state.path.glob("*.json"))
+    assert all(path.stat().st_mode & 0o077 == 0 for path in state.path.glob("*.json"))

@@ -175,6 +175,18 @@ def test_an_update_without_answer_is_cleaned(tmp_path):
         assert bench.notes() == []
 
 
+def test_a_failing_server_leaves_open_what_it_did(tmp_path):
+    """SERVFAIL may come from a secondary that has forwarded the UPDATE: clean-up tries to delete."""
+    with FakeDns(zone_table(replies={("example.it", "UPDATE"): fails("SERVFAIL")}), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        with pytest.raises(ChallengeError, match="SERVFAIL"):
+            bench.solver.present([WWW])
+        server.table[dns.name.from_text("example.it"), "UPDATE"] = applies
+        bench.solver.clean_up([WWW])
+        assert len(server.updates) == 2
+        assert bench.notes() == []
+
+
 def test_what_cannot_be_cleaned_stays_noted(tmp_path):
     """A clean-up that fails raises, and the note stays for the next run."""
     with FakeDns(zone_table(), key=TSIG) as server:
@@ -241,7 +253,7 @@ def test_a_note_that_leads_nowhere_stops_nothing(tmp_path, caplog):
 
 
 def test_seconds_let_time_pass_without_looking(tmp_path):
-    """propagation = seconds asks nobody, and tells that it waits."""
+    """Waiting for seconds asks nobody, and tells that it waits."""
     with FakeDns(zone_table(), key=TSIG) as server:
         bench = Bench(server, tmp_path, propagation=Propagation(HowToLook.SECONDS, seconds=12))
         bench.solver.present([WWW])
@@ -253,7 +265,7 @@ def test_seconds_let_time_pass_without_looking(tmp_path):
 
 
 def test_resolvers_are_asked_instead(tmp_path):
-    """propagation = resolvers asks these, and no name server of the zone."""
+    """Asking resolvers asks these, and no name server of the zone."""
     with FakeDns(zone_table(), key=TSIG) as server:
         with FakeDns(
             {

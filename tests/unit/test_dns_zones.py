@@ -294,11 +294,11 @@ def test_where_another_plugin_has_the_effective_name_the_asked_section_stays():
 
 
 def test_a_zone_that_is_written_down_is_taken():
-    """zone in the section saves the SOA, and has to hold the name."""
+    """A zone in the section saves the SOA, and has to hold the name."""
     with FakeDns({(str(WWW), "CNAME"): nothing("www.example.it.")}) as server:
         place = Places([section("", Rfc2136Settings(server.server, "example.it"))], lookup_at()).find("www.example.it")
         assert place.door.zone == ZONE
-        with pytest.raises(ConfigError, match="is not inside zone other.it."):
+        with pytest.raises(ConfigError, match=r"is not inside zone other\.it\."):
             Places([section("", Rfc2136Settings(server.server, "other.it"))], lookup_at()).find("www.example.it")
 
 
