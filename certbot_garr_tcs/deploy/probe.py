@@ -35,7 +35,7 @@ def name_for_sni(probe: Probe, names: Sequence[str]) -> str | None:
     certificate's names that is no wildcard; else the host, unless it is an address.
     """
     if probe.server_name is not None:
-        return probe.server_name
+        return probe.server_name.strip(".") or None
     plain = [name for name in names if not name.startswith("*.") and not _is_address(name)]
     wild = f"*.{probe.host.lower().partition('.')[2]}"
     if not plain or probe.host.lower() in plain or wild in names:
@@ -65,16 +65,16 @@ def served_leaf(probe: Probe, server_name: str | None, timeout_seconds: float) -
     Says nothing about trust. Not promised: which of several certificates a server chooses that has both an
     RSA and an ECDSA one.
     """
-    said_hello = False
+    doing = "no connection"
     try:
         with socket.create_connection((probe.host, probe.port), timeout=timeout_seconds) as sock:
             if probe.starttls:
+                doing = f"no STARTTLS for {probe.starttls}"
                 starttls(probe.starttls, sock)
-            said_hello = True
+            doing = "no TLS handshake"
             with _context().wrap_socket(sock, server_hostname=server_name) as tls:
                 leaf = tls.getpeercert(binary_form=True)
     except (OSError, ValueError) as error:  # ValueError: a name that SNI cannot carry
-        doing = "no TLS handshake" if said_hello else "no connection"
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error) or "closed"
         raise DeployError(f"{doing} at {probe.where}: {reason}", "Look at the service's log.") from error
     if not leaf:  # pragma: no cover - only with ciphers that nobody offers
