@@ -14,9 +14,9 @@ MAIN_CF = """
 compatibility_level = 3.6
 queue_directory = {folder}/queue
 data_directory = {folder}/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-meta_directory = /usr/share/postfix
+command_directory = {command_directory}
+daemon_directory = {daemon_directory}
+meta_directory = {meta_directory}
 mail_owner = postfix
 setgid_group = postdrop
 myhostname = www.example.it
@@ -78,7 +78,10 @@ def postfix():
         etc = folder / "etc"
         for path in (etc, folder / "queue", folder / "data"):
             path.mkdir(mode=0o755)
-        (etc / "main.cf").write_text(MAIN_CF.format(folder=folder, chain=both))
+        names = ("daemon_directory", "meta_directory", "command_directory")
+        asked = [need("postconf"), "-d", "-h", *names]
+        told = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()
+        (etc / "main.cf").write_text(MAIN_CF.format(folder=folder, chain=both, **dict(zip(names, told))))
         (etc / "master.cf").write_text(MASTER_CF.format(port=site.port))
         command = f"{program} -c {etc}"
         site.section(
