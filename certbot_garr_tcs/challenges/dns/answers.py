@@ -1,0 +1,74 @@
+"""Say what an answer code to an UPDATE means, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from certbot_garr_tcs.errors import DnsError
+
+
+class UpdateRefusedError(DnsError):
+    """The server answered, and said no.
+
+    ``definite``: nothing of the UPDATE was applied (RFC 2136 §3.7). SERVFAIL alone leaves that open: a
+    secondary that forwards UPDATEs (§6) says it too when the primary's answer is lost.
+    """
+
+    def __init__(self, message: str, hint: str, answer: str) -> None:
+        """Keep the answer code beside message and hint."""
+        super().__init__(message, hint)
+        self.answer = answer
+        self.definite = answer != "SERVFAIL"
+
+
+@dataclass(frozen=True)
+class Hint:
+    """Know what a next step has to name: zone, section of garr-tcs.ini, TSIG key."""
+
+    zone: str
+    section: str
+    key: str | None
+
+    def on(self, answer: str) -> str:
+        """Return one next step for an answer code of RFC 2136 §2.2 or RFC 8945 §5."""
+        unsigned = answer == "REFUSED" and self.key is None
+        text = _NO_KEY if unsigned else _HINTS.get(answer, _ANY_OTHER)
+        return text.format(zone=self.zone, section=self.section, key=self.key or "(none)")
+
+
+def apart(seconds: int) -> str:
+    """Say how far two clocks are apart, and which one is ahead."""
+    ahead = "the server's clock is ahead of ours" if seconds > 0 else "our clock is ahead of the server's"
+    return f"{ahead} by {abs(seconds)} s"
+
+
+SILENT = (
+    "Is the server running, and are UDP and TCP to it open from here? If it is another one, name it as"
+    " server in {section}."
+)
+_NO_KEY = "Give {section} the key that may update {zone}: tsig-keyfile, or tsig-name and tsig-secret."
+_HINTS = {
+    "REFUSED": (
+        "Let the update-policy (or allow-update) of {zone} grant key {key} TXT records at _acme-challenge"
+        " names; if this server is a secondary, name the primary as server in {section}."
+    ),
+    "NOTAUTH": (
+        "This server is not authoritative for {zone}, or does not let key {key} update it: name the zone's"
+        " primary as server in {section}, or add a section for {zone}."
+    ),
+    "NOTZONE": "Correct zone in {section}: a name to be changed is not inside {zone}.",
+    "BADKEY": (
+        "The server knows no key {key} with this algorithm: compare tsig-name and tsig-algorithm (or the"
+        " tsig-keyfile) with its key statement."
+    ),
+    "BADSIG": "Key {key} has another secret on the server: copy its key file again.",
+    "BADTIME": "Set the clocks of both machines, by NTP: TSIG allows 300 s (RFC 8945 §10).",
+    "BADTRUNC": "Let the server accept whole HMACs for key {key}: its minimum or digest-bits differ.",
+    "SERVFAIL": (
+        "Read the server's log: it could not write {zone} (journal or folder not writable, zone not loaded or expired)."
+    ),
+    "FORMERR": "Read the server's log: it did not understand the UPDATE; a middlebox may have changed it.",
+    "NOTIMP": "Name a server that takes dynamic updates as server in {section}.",
+    "YXDOMAIN": "Read the server's log: it applied rules of its own to the UPDATE.",
+}
+_ANY_OTHER = "Read the log of the server: it says why it did not update {zone}."

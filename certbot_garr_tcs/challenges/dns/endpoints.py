@@ -1,0 +1,97 @@
+"""Read where a name server is: host or address, and port."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+
+from certbot_garr_tcs.errors import ConfigError
+
+DNS_PORT = 53
+_HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Server:
+    """Hold a name server as the user named it; ``port`` is ``None`` where the user gave none."""
+
+    host: str
+    port: int | None = None
+
+    @property
+    def is_address(self) -> bool:
+        """Tell an IP address from a host name."""
+        return is_address(self.host)
+
+    def __str__(self) -> str:
+        """Write it so that ``parse_server`` reads the same again."""
+        if self.port is None:
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Hold one address that questions can be sent to, and the host name that led there.
+
+    Two names for one address and port are one endpoint.
+    """
+
+    address: str
+    port: int = DNS_PORT
+    host: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        """Write it for messages."""
+        where = f"{self.address} port {self.port}"
+        return f"{self.host} ({where})" if self.host else where
+
+    @property
+    def is_ipv6(self) -> bool:
+        """Tell IPv6 from IPv4."""
+        return ":" in self.address
+
+
+def is_address(host: str) -> bool:
+    """Tell an IP address from a host name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_server(text: str) -> Server:
+    """Read ``host``, ``address``, ``host:port``, ``[address]:port`` or a bare IPv6 address.
+
+    A bare IPv6 address has no port: the brackets of RFC 3986 §3.2.2 are how to give one. Raises
+    ``ConfigError``.
+    """
+    written = text.strip()
+    host, port = _split(written)
+    if not (is_address(host) or (_HOST.fullmatch(host) and len(host) <= 254 and not _looks_numeric(host))):  # noqa: PLR2004 - RFC 1035 §2.3.4, with the last dot
+        raise ConfigError(f"{written!r} is no name server", _HINT)
+    if port is None:
+        return Server(host)
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:  # noqa: PLR2004 - the field is 16 bits wide
+        raise ConfigError(f"{written!r} has no port between 1 and 65535", _HINT)
+    return Server(host, int(port))
+
+
+def _split(written: str) -> tuple[str, str | None]:
+    bracketed = re.fullmatch(r"\[([^\]]*)\](?::(.*))?", written)
+    if bracketed:
+        return bracketed.group(1), bracketed.group(2)
+    if written.count(":") == 1:
+        host, port = written.split(":")
+        return host, port
+    return written, None
+
+
+def _looks_numeric(host: str) -> bool:
+    """Recognise 192.0.2.300: digits and dots alone are a mistyped address, never a host."""
+    return re.fullmatch(r"[0-9.]+", host) is not None
+
+
+_HINT = "Write it like ns.example.it, ns.example.it:5353, 192.0.2.1, 2001:db8::1 or [2001:db8::1]:5353."

@@ -1,0 +1,71 @@
+"""Read the key file that tsig-keygen prints and BIND includes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from certbot_garr_tcs.challenges.sections import TsigKey
+from certbot_garr_tcs.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TOKEN = re.compile(
+    r"""(?P<skip>\s+|//[^\n]*|\#[^\n]*|/\*.*?\*/)|"(?P<quoted>[^"\n]*)"|(?P<mark>[{};])|(?P<word>[^\s{};"\#]+)""",
+    re.DOTALL,
+)
+_MARKS = frozenset("{};")
+_HINT = "Print one with: tsig-keygen -a hmac-sha256 NAME"
+
+
+def parse_key_file(text: str) -> TsigKey:
+    """Return the one ``key`` statement of a BIND key file.
+
+    Comments (``//``, ``#``, ``/* */``) and quotes are as in named.conf. A missing algorithm is
+    HMAC-SHA256; whether one is strong enough is for ``check_algorithm`` to say. Raises
+    ``ConfigError``, which never repeats what the file says: the secret is in it.
+    """
+    tokens = _tokens(text)
+    keys = []
+    for token in tokens:
+        if token != "key":  # noqa: S105 - the word of named.conf, no secret
+            raise _unusable("something else than a key statement")
+        keys.append(_key(tokens))
+    if len(keys) != 1:
+        raise _unusable(f"{len(keys) or 'no'} key statements, where one is needed")
+    return keys[0]
+
+
+def _tokens(text: str) -> Iterator[str]:
+    """Yield words and marks; a quoted word is one word, whatever is in it."""
+    position = 0
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise _unusable("a quote that nothing closes")
+        position = match.end()
+        if match.group("skip") is None:
+            yield match.group(match.lastgroup or "word")
+
+
+def _key(tokens: Iterator[str]) -> TsigKey:
+    """Read ``NAME { algorithm …; secret …; };``, whose ``key`` is read already."""
+    name = next(tokens, "")
+    if not name or name in _MARKS or next(tokens, "") != "{":
+        raise _unusable("a key statement without name or braces")
+    clauses: dict[str, str] = {}
+    for word in tokens:
+        if word == "}":
+            break
+        value, end = next(tokens, ""), next(tokens, "")
+        if word not in {"algorithm", "secret"} or word in clauses or value in _MARKS or end != ";":
+            raise _unusable("a key statement that is not one algorithm and one secret")
+        clauses[word] = value
+    if "secret" not in clauses or next(tokens, "") != ";":
+        raise _unusable("a key statement that is cut off, or has no secret")
+    return TsigKey(name, clauses["secret"], clauses.get("algorithm", "hmac-sha256").rstrip(".").lower())
+
+
+def _unusable(what: str) -> ConfigError:
+    return ConfigError(f"the TSIG key file has {what}", _HINT)
