@@ -5,6 +5,9 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+from cryptography.hazmat.primitives import serialization
+from pki import NOW_SECONDS
+
 from certbot_garr_tcs.deploy.delivery import Hands
 from certbot_garr_tcs.deploy.material import load_certificates
 from certbot_garr_tcs.deploy.rollout import Rollout
@@ -12,7 +15,6 @@ from certbot_garr_tcs.deploy.services import CommandRed
 from certbot_garr_tcs.deploy.targets import Output, Probe, Target
 from certbot_garr_tcs.errors import DeployError
 from certbot_garr_tcs.state import StateFolder
-from cryptography.hazmat.primitives import serialization
 
 
 class Service:
@@ -119,9 +121,7 @@ class Host:
 
     def now(self):
         """Return the wall clock."""
-        import pki
-
-        return self.now_seconds or pki.NOW_SECONDS + self.seconds
+        return self.now_seconds or NOW_SECONDS + self.seconds
 
     def process(self, targets=None):
         """Return a Rollout as a fresh process of Certbot has it."""

@@ -97,7 +97,7 @@ def postgresql():
         options = {
             "port": site.port,
             "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": data,
+            "unix_socket_directories": "",
             "ssl": "on",
             "ssl_cert_file": cert,
             "ssl_key_file": key,
