@@ -5,6 +5,9 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+from cryptography.hazmat.primitives import serialization
+from pki import NOW_SECONDS
+
 from certbot_garr_tcs.deploy.delivery import Hands
 from certbot_garr_tcs.deploy.material import load_certificates
 from certbot_garr_tcs.deploy.rollout import Rollout
@@ -12,7 +15,6 @@ from certbot_garr_tcs.deploy.services import CommandRed
 from certbot_garr_tcs.deploy.targets import Output, Probe, Target
 from certbot_garr_tcs.errors import DeployError
 from certbot_garr_tcs.state import StateFolder
-from cryptography.hazmat.primitives import serialization
 
 
 class Service:
@@ -22,11 +24,22 @@ class Service:
         """Serve nothing yet."""
         self.name = name
         self.cert, self.key = folder / f"{name}.crt", folder / f"{name}.key"
-        self.served = None
+        self._memory = folder.parent / f"{name}.served"
         self.config_red = False
         self.reload_red = 0
         self.deaf = False
         self.calls = []
+
+    @property
+    def served(self):
+        """Return the leaf that was read last; it outlives the process that told the service to read."""
+        return self._memory.read_bytes() if self._memory.exists() else None
+
+    @served.setter
+    def served(self, leaf):
+        new = self._memory.with_suffix(".new")
+        new.write_bytes(leaf or b"")
+        new.replace(self._memory)
 
     def target(self, lineage="www.example.it", **keys):
         """Return a target that deploys a lineage to this service."""
@@ -98,7 +111,7 @@ class Host:
         assert timeout_seconds > 0
         self.seen_names = server_name
         served = self.services[probe.host].served
-        if served is None:
+        if not served:
             raise DeployError(f"no connection at {probe.where}: Connection refused", "Look at the log.")
         return served
 
@@ -108,9 +121,7 @@ class Host:
 
     def now(self):
         """Return the wall clock."""
-        import pki
-
-        return self.now_seconds or pki.NOW_SECONDS + self.seconds
+        return self.now_seconds or NOW_SECONDS + self.seconds
 
     def process(self, targets=None):
         """Return a Rollout as a fresh process of Certbot has it."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
 _ATTEMPT_SECONDS = 10.0
+_SIGHTINGS = 3  # while a service reloads, old and new workers accept side by side for a moment
 
 
 class Looker(Protocol):
@@ -35,7 +36,7 @@ def name_for_sni(probe: Probe, names: Sequence[str]) -> str | None:
     certificate's names that is no wildcard; else the host, unless it is an address.
     """
     if probe.server_name is not None:
-        return probe.server_name
+        return probe.server_name.strip(".") or None
     plain = [name for name in names if not name.startswith("*.") and not _is_address(name)]
     wild = f"*.{probe.host.lower().partition('.')[2]}"
     if not plain or probe.host.lower() in plain or wild in names:
@@ -65,16 +66,16 @@ def served_leaf(probe: Probe, server_name: str | None, timeout_seconds: float) -
     Says nothing about trust. Not promised: which of several certificates a server chooses that has both an
     RSA and an ECDSA one.
     """
-    said_hello = False
+    doing = "no connection"
     try:
         with socket.create_connection((probe.host, probe.port), timeout=timeout_seconds) as sock:
             if probe.starttls:
+                doing = f"no STARTTLS for {probe.starttls}"
                 starttls(probe.starttls, sock)
-            said_hello = True
+            doing = "no TLS handshake"
             with _context().wrap_socket(sock, server_hostname=server_name) as tls:
                 leaf = tls.getpeercert(binary_form=True)
     except (OSError, ValueError) as error:  # ValueError: a name that SNI cannot carry
-        doing = "no TLS handshake" if said_hello else "no connection"
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error) or "closed"
         raise DeployError(f"{doing} at {probe.where}: {reason}", "Look at the service's log.") from error
     if not leaf:  # pragma: no cover - only with ciphers that nobody offers
@@ -91,26 +92,31 @@ def wait_until_served(  # noqa: PLR0913 - what to look for, and three hands to d
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> None:
-    """Return when the leaf with this SHA-256 fingerprint is served; raise what was seen last when time is up.
+    """Return when the leaf with this SHA-256 fingerprint is served, several times in a row.
 
-    ``clock`` counts seconds and never goes back.
+    Raises what was seen instead when time is up. ``clock`` counts seconds and never goes back.
     """
     server_name = name_for_sni(probe, names)
     deadline = clock() + probe.timeout_seconds
     pause_seconds = _PAUSE_SECONDS
     asked = f" asked for {server_name}" if server_name else ""
+    sightings = 0
     while True:
         left_seconds = deadline - clock()
         try:
             seen = fingerprint_of(look(probe, server_name, min(_ATTEMPT_SECONDS, max(left_seconds, 1.0))))
-            if seen == fingerprint:
+            sightings = sightings + 1 if seen == fingerprint else 0
+            if sightings == _SIGHTINGS:
                 return
+            if sightings:
+                sleep(_PAUSE_SECONDS)
+                continue
             problem = DeployError(
                 f"{probe.where}{asked} serves {_short(seen)} and not {_short(fingerprint)}",
                 "Look whether the service reads the files of this section (probe-name chooses a virtual host).",
             )
         except DeployError as error:
-            problem = error
+            problem, sightings = error, 0
         if clock() + pause_seconds > deadline:
             raise DeployError(f"{problem.message} (after {probe.timeout_seconds:g} s)", problem.hint)
         sleep(pause_seconds)

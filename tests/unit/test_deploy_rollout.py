@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from pki import authorities, key_pem_of, material, new_key, with_chain
 from service import Host
 
 from certbot_garr_tcs.deploy.files import look
-from certbot_garr_tcs.deploy.ledger import Ledger
+from certbot_garr_tcs.deploy.ledger import Entry, Ledger
+from certbot_garr_tcs.deploy.locks import Locks
+from certbot_garr_tcs.deploy.plan import plan
 from certbot_garr_tcs.deploy.targets import Output
 from certbot_garr_tcs.deploy.transaction import Change, Journal, Transaction
-from certbot_garr_tcs.errors import DeployError
+from certbot_garr_tcs.errors import DeployError, GarrTcsError
+from certbot_garr_tcs.state import StateFolder
 
 LINEAGE = "www.example.it"
 
@@ -369,6 +373,105 @@ def test_an_interrupt_puts_back(deployed):
         assert deployed.serves(old)
         assert no_leftovers(deployed)
     assert entry_of(deployed).reload_owed
+
+
+def test_renewing_twice_in_one_process_writes_once(deployed):
+    """A lineage that is staged already is not written again."""
+    new = deployed.put_lineage(material())
+    process = deployed.process()
+    process.renew_deploy(LINEAGE)
+    process.save()
+    assert calls(deployed)[3:] == ["test", "test"]
+    process.recover()
+    assert not deployed.serves(new)
+
+
+def test_a_roll_back_that_fails_is_told_behind_the_first_error(deployed):
+    """Both errors are in the message, and the journal stays open for the next run."""
+    deployed.put_lineage(material())
+    service = deployed.services["www"]
+    process = deployed.process()
+    process.renew_deploy(LINEAGE)
+    service.reload_red = 9
+    for path in (service.cert, service.key):
+        path.unlink()
+    service.cert.mkdir()
+    with pytest.raises(DeployError, match=r"reload www: exit status 1: no; cannot put back every file .*crt is unr"):
+        process.restart()
+    assert len(Journal(deployed.state).unfinished()) == 1
+    service.cert.rmdir()
+    service.reload_red = 0
+    deployed.process().converge(LINEAGE)
+    assert deployed.serves(deployed.lineages[LINEAGE])
+
+
+def test_an_interrupt_without_files_is_passed_on(host):
+    """A target that only reloads has nothing to put back."""
+    target = replace(host.targets[0], outputs=(), test=())
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    host.services["www"].command = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        host.process([target]).converge(LINEAGE)
+
+
+def test_a_ledger_that_cannot_be_read_or_written_is_named(deployed):
+    """Each of them says where it is and what to do."""
+    ledger = Ledger(deployed.state)
+    path = next(deployed.state.path.glob("deployed-*.json"))
+    path.write_text('["no entry"]')
+    with pytest.raises(GarrTcsError, match=r"cannot read the ledger .*Move it away"):
+        ledger.read(deployed.targets[0])
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DeployError, match=r"cannot keep the ledger of \[deploy www\] in .*: Is a directory"):
+        ledger.write(deployed.targets[0], Entry("www", "/x", LINEAGE))
+    ledger.owe_reload("nobody")
+    assert list(deployed.state.path.glob("deployed-nobody*")) == []
+
+
+def as_nobody(act):
+    """Do something as a user without rights, then be root again."""
+    if os.geteuid() != 0:
+        return act()
+    os.seteuid(65534)
+    try:
+        return act()
+    finally:
+        os.seteuid(0)
+
+
+def test_only_root_gives_files_away(host):
+    """Another user is told so before anything is written."""
+    place = Path(tempfile.gettempdir()) / "garr-tcs-test-writes-nothing-here"
+    target = replace(host.targets[0], owner="0", outputs=(Output("cert", place, 0o644),))
+    with pytest.raises(DeployError, match=r"only root can give .* to 0. Run Certbot as root"):
+        as_nobody(lambda: plan(target, host.lineages[LINEAGE], Entry("www", "/x", LINEAGE)))
+
+
+def test_a_folder_that_cannot_be_locked_is_named(host):
+    """Locking needs leave to read the folder."""
+    with tempfile.TemporaryDirectory() as name:
+        work, folder = Path(name) / "work", Path(name) / "closed"
+        folder.mkdir()
+        work.mkdir()
+        for path, mode in ((Path(name), 0o755), (work, 0o777), (folder, 0o311)):
+            path.chmod(mode)
+        target = replace(host.targets[0], outputs=(Output("cert", folder / "x", 0o644),))
+        locks = Locks(StateFolder(work), lambda: 0.0, lambda _: None)
+        with pytest.raises(DeployError, match=r"cannot open the folder .*closed: Permission denied"):
+            as_nobody(lambda: locks.take([target]))
+        locks.release()
+
+
+def test_a_place_that_was_good_once_and_is_not_any_more_is_told(deployed):
+    """Looking whether a target is right meets the same obstacle as deploying, and only the latter tells."""
+    deployed.services["www"].key.unlink()
+    deployed.services["www"].key.mkdir()
+    with pytest.raises(DeployError, match=r"\[deploy www\]: .*www.key is a folder"):
+        deployed.process().converge(LINEAGE)
 
 
 # certbot rollback

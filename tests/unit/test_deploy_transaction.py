@@ -335,6 +335,27 @@ def test_a_journal_that_cannot_be_closed_is_named(tls, journal, restorable):
         transaction.roll_back() if restorable is None else transaction.commit(restorable=restorable)
 
 
+def test_a_mark_outlives_the_process(tls, journal):
+    """What is noted before the reload is there for the next process; an unwritable journal is named."""
+    transaction = Transaction.begin(journal, "id", [change(tls / "cert", b"x")], {})
+    transaction.mark()
+    assert Transaction.resume(journal, "id").about == {"reloading": True}
+    journal.bytes.rename(journal.bytes.with_name("moved"))
+    with pytest.raises(DeployError, match=r"cannot keep a journal in .*open: No such file"):
+        transaction.mark()
+
+
+def test_what_is_over_stays_over(tls, journal):
+    """Rolling back after commit, or twice, changes nothing: Certbot may call its doors more than once."""
+    put(tls / "cert", b"old")
+    changes = [change(tls / "cert", b"new")]
+    transaction = Transaction.begin(journal, "id", changes, {})
+    transaction.apply(changes)
+    transaction.commit(restorable=False)
+    transaction.roll_back()
+    assert (tls / "cert").read_bytes() == b"new"
+
+
 def test_every_hint_is_a_next_step():
     """An unknown answer of the system still comes with something to do."""
     assert files.complaint("x", OSError(99999, "odd")).hint == "Mend that, and run certbot renew again."

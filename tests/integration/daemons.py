@@ -1,0 +1,160 @@
+"""Start real services on free loopback ports, below a folder of their own, and end them by their handle."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from pki import material
+
+from certbot_garr_tcs.deploy.delivery import Hands
+from certbot_garr_tcs.deploy.ledger import Ledger
+from certbot_garr_tcs.deploy.material import fingerprint_of
+from certbot_garr_tcs.deploy.probe import served_leaf
+from certbot_garr_tcs.deploy.rollout import Rollout
+from certbot_garr_tcs.deploy.section import target_from_keys
+from certbot_garr_tcs.state import StateFolder
+
+LINEAGE = "www.example.it"
+_LONGEST_PATH = 40  # sun_path holds 107 bytes (unix(7)), and services add names of their own
+
+
+def need(program, *more_places):
+    """Return a program's path; without it, fail where CI is set and skip elsewhere."""
+    path = shutil.which(program, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin", *more_places]))
+    if path is None:
+        missing = f"{program} is not installed"
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+    return path
+
+
+def need_root():
+    """Skip where services cannot change their user."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: the service changes its user")
+
+
+def free_port():
+    """Return a port that nobody listens on just now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@contextlib.contextmanager
+def open_folder():
+    """Give a folder that services under other users can reach, by a path short enough for their sockets."""
+    usual = Path(tempfile.gettempdir()).resolve()
+    reachable = all(step.stat().st_mode & 0o001 for step in (usual, *usual.parents))
+    place = usual if reachable and len(str(usual)) <= _LONGEST_PATH else Path("/tmp")
+    with tempfile.TemporaryDirectory(prefix="garr-tcs-", dir=place) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def wait_for_port(port, process=None, seconds=20):
+    """Return when somebody listens."""
+    deadline = time.monotonic() + seconds
+    with socket.socket() as first:
+        listening = first.connect_ex(("127.0.0.1", port)) == 0
+    while not listening:
+        ended = process is not None and process.poll() is not None
+        assert not ended, f"the service of port {port} has ended"
+        assert time.monotonic() < deadline, f"nobody listens on port {port}"
+        time.sleep(0.05)
+        with socket.socket() as sock:
+            listening = sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextlib.contextmanager
+def foreground(*command, port, log, env=None):
+    """Run a service in the foreground as long as the block lasts."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **(env or {})},
+        )
+    try:
+        wait_for_port(port, process)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Site:
+    """One service with one target: what a lineage's renewal does to it."""
+
+    def __init__(self, folder, port):
+        """Keep certificates in ``folder/tls``, state in ``folder/work``."""
+        self.folder, self.port = folder, port
+        self.tls = folder / "tls"
+        self.tls.mkdir(mode=0o755)
+        self.keys = {"lineage": LINEAGE, "probe": f"127.0.0.1:{port}", "probe-timeout": "10"}
+        self.lineage = None
+        self.told = []
+
+    @property
+    def state(self):
+        """Return the state folder."""
+        return StateFolder(self.folder / "work")
+
+    @property
+    def target(self):
+        """Return the target of the section, as config reads it."""
+        target, problems = target_from_keys("site", self.keys, self.folder / "garr-tcs.ini")
+        assert problems == []
+        return target
+
+    def section(self, **keys):
+        """Add keys to the section."""
+        self.keys.update({key.replace("_", "-"): str(value) for key, value in keys.items()})
+        return self
+
+    def process(self):
+        """Return a Rollout with real hands."""
+        return Rollout(self.state, [self.target], lambda _: self.lineage, Hands(self.told.append))
+
+    def renew(self, **how):
+        """Put a fresh certificate into the lineage."""
+        self.lineage = material(LINEAGE, **how)
+        return self.lineage
+
+    def write_first(self):
+        """Write a first certificate as the service needs it to start: by deploying without commands."""
+        first = self.renew()
+        kept = dict(self.keys)
+        for key in ("test", "reload", "probe", "probe-timeout", "probe-starttls", "command-timeout"):
+            self.keys.pop(key, None)
+        self.process().converge(LINEAGE)
+        self.keys = kept
+        return first
+
+    def deploy(self):
+        """Do as renew and its doors do."""
+        process = self.process()
+        process.renew_deploy(LINEAGE)
+        process.restart()
+
+    def served(self):
+        """Return the fingerprint of what the port serves, asked from scratch."""
+        return fingerprint_of(served_leaf(self.target.probe, LINEAGE, 10))
+
+    def entry(self):
+        """Return the ledger's entry."""
+        return Ledger(self.state).read(self.target)
