@@ -1,0 +1,295 @@
+"""Certbot deploys through every door: run, renew, certonly, install, rollback, and a timer that finds nothing due."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import ssl
+import subprocess
+import time
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from daemons import foreground, free_port, need, open_folder
+from harness import CertbotRunner
+from matrix import MATRIX
+
+pytestmark = pytest.mark.integration
+
+NAME = "www.practice.example"
+NGINX = """
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+daemon off;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
+  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
+  server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {folder}/www.pem; ssl_certificate_key {folder}/www.key; }}
+  include {folder}/extra.conf;
+}}
+"""
+
+
+class Nginx:
+    """Hold a running nginx and the section that deploys to it."""
+
+    def __init__(self, folder, port):
+        self.folder, self.port = folder, port
+        self.cert, self.key, self.extra = folder / "www.pem", folder / "www.key", folder / "extra.conf"
+        self.command = f"{need('nginx')} -q -c {folder}/nginx.conf -e {folder}/error.log"
+
+    def section(self, lineage=NAME, **more):
+        keys = {
+            "lineage": lineage,
+            "fullchain": self.cert,
+            "key": self.key,
+            "test": f"{self.command} -t",
+            "reload": f"{self.command} -s reload",
+            "probe": f"127.0.0.1:{self.port}",
+            "probe-timeout": "10",
+            **more,
+        }
+        return "\n[deploy www]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
+
+    def served(self):
+        """Return the fingerprint of the certificate that openssl sees."""
+        asked = subprocess.run(
+            ["openssl", "s_client", "-connect", f"127.0.0.1:{self.port}"],
+            input=b"",
+            capture_output=True,
+            check=False,
+            timeout=20,
+        )
+        pem = asked.stdout[asked.stdout.index(b"-----BEGIN") :].decode()
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem[: pem.index("-----END CERTIFICATE-----") + 26])).hexdigest()
+
+
+@contextlib.contextmanager
+def running_nginx():
+    with open_folder() as folder:
+        nginx = Nginx(folder, free_port())
+        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=nginx.port))
+        nginx.extra.write_text("")
+        first = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=first"
+        subprocess.run(
+            ["openssl", *first.split(), "-keyout", nginx.key, "-out", nginx.cert], check=True, capture_output=True
+        )
+        with foreground(*nginx.command.split(), port=nginx.port, log=folder / "log"):
+            yield nginx
+
+
+@pytest.fixture
+def nginx():
+    with running_nginx() as running:
+        yield running
+
+
+def current(certbot, name=NAME):
+    return certbot.certificate(name).fingerprint(hashes.SHA256()).hex()
+
+
+def journey(certbot, nginx):
+    """Run and forced renewal: each time nginx serves the new certificate."""
+    certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
+    first = current(certbot)
+    assert nginx.served() == first
+    params = certbot.renewal(NAME)["renewalparams"]
+    assert (params["authenticator"], params["installer"]) == ("garr-tcs", "garr-tcs")
+    certbot.run("renew", "--force-renewal")
+    assert current(certbot) != first
+    assert nginx.served() == current(certbot)
+
+
+def test_run_and_renew(practice_ca, certbot, nginx):
+    """`certbot run --garr-tcs`, then a renewal: nginx serves the new certificate each time."""
+    certbot.use(practice_ca, nginx.section())
+    journey(certbot, nginx)
+
+
+@pytest.mark.parametrize("entry", [entry for entry in MATRIX if entry.certbot == "2.1.0"], ids=lambda entry: entry.name)
+def test_run_and_renew_on_debian_12s_certbot(practice_ca, make_certbot, nginx, entry):
+    """The same on Certbot 2.1.0, which learns what the user set in another way."""
+    if not entry.executable.exists():
+        pytest.skip(f"{entry.name} is not built here: python tests/matrix.py build WHEEL")
+    certbot = make_certbot(entry.executable)
+    certbot.use(practice_ca, nginx.section())
+    journey(certbot, nginx)
+
+
+def test_a_broken_config_fails_the_renewal_until_it_is_mended(practice_ca, certbot, nginx):
+    """Roll back, exit 1 with "deploy", the old one served; mended, a plain renew with nothing due deploys."""
+    certbot.use(practice_ca, nginx.section())
+    certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
+    old = nginx.served()
+    nginx.extra.write_text("no such directive;\n")
+    refused = certbot.run("renew", "--force-renewal", check=False)
+    assert refused.returncode == 1
+    assert "deploy: [deploy www]" in refused.output
+    assert "unknown directive" in refused.output
+    assert nginx.served() == old
+    assert current(certbot) != old
+    again = certbot.run("renew", check=False)
+    assert again.returncode == 1
+    assert "not yet due" in again.output
+    assert "deploy: [deploy www]" in again.output
+    nginx.extra.write_text("")
+    certbot.run("renew")
+    assert nginx.served() == current(certbot)
+    assert "deployed to" not in certbot.run("renew").output
+
+
+def test_rollback_and_its_hold(practice_ca, certbot, nginx):
+    """The deployment before the last comes back and stays, until there is a newer certificate."""
+    certbot.use(practice_ca, nginx.section())
+    certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
+    before = nginx.served()
+    certbot.run("renew", "--force-renewal")
+    undone = nginx.served()
+    assert undone != before
+    certbot.run("rollback", "-n", "-i", "garr-tcs")
+    assert nginx.served() == before
+    held = certbot.run("renew")
+    assert "is held at what certbot rollback brought back" in held.output
+    assert nginx.served() == before
+    twice = certbot.run("rollback", "-n", "-i", "garr-tcs", check=False)
+    assert twice.returncode == 1
+    assert "no deployment can be undone" in twice.output
+    many = certbot.run("rollback", "-n", "--garr-tcs", "--checkpoints", "2", check=False)
+    assert "cannot go back 2 deployments" in many.output
+    certbot.run("renew", "--force-renewal")
+    assert nginx.served() == current(certbot)
+    assert nginx.served() not in {before, undone}
+
+
+def test_install_ends_a_hold(practice_ca, certbot, nginx):
+    """`certbot install` means: this certificate, now."""
+    certbot.use(practice_ca, nginx.section())
+    certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
+    certbot.run("renew", "--force-renewal")
+    newest = nginx.served()
+    certbot.run("rollback", "-n", "-i", "garr-tcs")
+    assert nginx.served() != newest
+    certbot.run("install", "-n", "--garr-tcs", "--cert-name", NAME)
+    assert nginx.served() == newest
+
+
+def test_certonly_converges_what_was_written_later(practice_ca, certbot, nginx):
+    """`certonly --garr-tcs` without targets is silent; targets written later are found by the next renew."""
+    certbot.use(practice_ca)
+    certbot.run("certonly", "-n", "--garr-tcs", "-d", NAME)
+    certbot.use(practice_ca, nginx.section())
+    certbot.run("renew")
+    assert nginx.served() == current(certbot)
+    nginx.cert.write_bytes(b"drift")
+    nginx.key.chmod(0o644)
+    certbot.run("renew")
+    assert nginx.served() == current(certbot)
+    assert nginx.key.stat().st_mode & 0o777 == 0o600
+    other = "other.practice.example"
+    certbot.run("certonly", "-n", "--garr-tcs", "-d", other)
+    assert nginx.served() == current(certbot)
+
+
+def test_the_installer_leaves_the_ca_alone(make_pebble, practice_ca, certbot, nginx):
+    """Beside another authenticator and another CA the file's account is not looked at."""
+    port = free_port()
+    pebble = make_pebble(eab=False, http_port=port)
+    certbot.use(practice_ca, nginx.section(lineage="127-0-0-1.example.org"))
+    certbot.trust(pebble)
+    asked = len(practice_ca.requests())
+    hook = shutil.which("true")
+    result = certbot.run(
+        *("run", "-n", "--standalone", "-i", "garr-tcs", "--server", pebble.directory_url, "--agree-tos"),
+        *("-m", "ced@example.it", "--http-01-port", str(port), "-d", "localhost", "--cert-name"),
+        *("127-0-0-1.example.org", "--pre-hook", hook),
+        check=False,
+    )
+    assert result.returncode == 0, result.output
+    assert nginx.served() == current(certbot, "127-0-0-1.example.org")
+    params = certbot.renewal("127-0-0-1.example.org")["renewalparams"]
+    assert (params["authenticator"], params["server"]) == ("standalone", pebble.directory_url)
+    assert len(practice_ca.requests()) == asked
+
+
+def test_no_deployment_in_trials_and_where_it_is_switched_off(practice_ca, make_practice_ca, certbot, nginx):
+    """--dry-run and --disable-renew-updates write nothing."""
+    staging = make_practice_ca(name="Staging CA")
+    certbot.trust(staging)
+    account = (
+        f"staging-directory-url = {staging.directory_url}\nstaging-eab-kid = {staging.eab_kid}\n"
+        f"staging-eab-hmac-key = {staging.eab_hmac_key}\n"
+    )
+    certbot.use(practice_ca, account)
+    certbot.run("certonly", "-n", "--garr-tcs", "-d", NAME)
+    certbot.run("register", "-n", "--staging", "--garr-tcs")
+    certbot.use(practice_ca, account + nginx.section())
+    before = nginx.served()
+    certbot.run("renew", "--dry-run")
+    certbot.run("renew", "--disable-renew-updates")
+    certbot.run("renew", "--force-renewal", "--disable-renew-updates")
+    assert nginx.served() == before
+    certbot.run("renew")
+    assert nginx.served() == current(certbot)
+
+
+def test_a_certificate_of_no_lineage_is_refused(practice_ca, certbot, nginx):
+    """`install --cert-path` outside live/ names no lineage, and says what to type instead."""
+    certbot.use(practice_ca, nginx.section())
+    before = nginx.served()
+    result = certbot.run(
+        *("install", "-n", "--garr-tcs", "-d", NAME, "--cert-path", str(nginx.cert), "--key-path", str(nginx.key)),
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "is of no lineage" in result.output
+    assert "certbot install --cert-name NAME" in result.output
+    assert nginx.served() == before
+
+
+def test_a_deleted_lineage_leaves_its_files(practice_ca, certbot, nginx):
+    """Who deletes a lineage keeps the service running: the target waits for a lineage of that name."""
+    certbot.use(practice_ca, nginx.section())
+    certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
+    served = nginx.served()
+    certbot.run("delete", "-n", "--cert-name", NAME)
+    certbot.run("certonly", "-n", "--garr-tcs", "-d", "other.practice.example")
+    certbot.run("renew")
+    assert nginx.served() == served
+
+
+def test_a_renewal_that_fails_deploys_nothing_and_harms_nothing(make_practice_ca, certbot, nginx):
+    """Certbot skips the other doors of a lineage whose renewal fails; the next good one converges."""
+    ca = make_practice_ca()
+    certbot.use(ca, nginx.section())
+    certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
+    served = nginx.served()
+    ca.stop()
+    assert certbot.run("renew", "--force-renewal", check=False).returncode == 1
+    assert nginx.served() == served
+
+
+def test_a_wrong_target_says_what_is_wrong_and_the_certificate_is_kept(practice_ca, certbot, nginx):
+    """The certificate is issued all the same; the message names section, key and next step."""
+    certbot.use(practice_ca, nginx.section(owner="nobody-at-all"))
+    result = certbot.run("run", "-n", "--garr-tcs", "-d", NAME, check=False)
+    assert result.returncode == 1
+    assert "deploy: [deploy www]" in result.output
+    assert "nobody-at-all" in result.output
+    assert x509.load_pem_x509_certificate(certbot.live(NAME).read_bytes())
+
+
+def test_two_certbots_of_two_folders_do_not_meet(practice_ca, tmp_path, certbot, nginx):
+    """Two Certbots with folders of their own deploy to one target, one after the other, whole each time."""
+    other = CertbotRunner(certbot.bound.executable, tmp_path / "second")
+    for runner in (certbot, other):
+        runner.use(practice_ca, nginx.section())
+        runner.run("certonly", "-n", "-a", "garr-tcs", "-d", NAME)
+    command = ("install", "-n", "--garr-tcs", "--cert-name", NAME)
+    with certbot.bound.start(*command) as one, other.bound.start(*command) as two:
+        assert [one.wait(60), two.wait(60)] == [0, 0], (one.communicate(), two.communicate())
+    time.sleep(0.2)
+    assert nginx.served() in {current(certbot), current(other)}
