@@ -12,7 +12,7 @@ SANDBOX = ["acme2certifier==0.46.3"]
 
 TEST = [
     "build>=1.0",
-    "coverage[toml]>=7.4",
+    "coverage[toml]>=7.10",
     "mypy==2.4.1",
     "pytest>=8",
     "pytest-cov>=5",
@@ -39,7 +39,7 @@ setup(
         "dnspython>=2.3",
         "zope.interface>=5.4",
     ],
-    extras_require={"sandbox": SANDBOX, "test": TEST + SANDBOX, "docs": ["sphinx>=7", "myst-parser>=2"]},
+    extras_require={"sandbox": SANDBOX, "test": TEST + SANDBOX, "docs": ["mkdocs>=1.6"]},
     entry_points={
         "certbot.plugins": ["garr-tcs = certbot_garr_tcs.plugin:Configurator"],
         "console_scripts": ["certbot-garr-tcs = certbot_garr_tcs.command:main"],

@@ -65,9 +65,12 @@ def settle(config: Any, settings: Configuration | None, state: StateFolder, occa
     lineage = _lineage(config)
     stored_server = _stored_server(config, occasion, lineage)
     selected = selection.select(_wish(config, occasion, stored_server), account)
+    if occasion.run is Run.STAGING and lineage and not config.break_my_certs:
+        rules.check_replacement(selected, lineage.name, lineage.server)
     notices = list(selected.notices)
-    if stored_server and stored_server != selected.directory_url and occasion.run is Run.LIVE:
-        notices.append(_move_notice(config, lineage, stored_server, selected))
+    # Only a renewal is sure to issue: certonly may yet find that nothing is due.
+    if config.verb == "renew" and occasion.run is Run.LIVE and stored_server not in {None, selected.directory_url}:
+        notices.append(_move_notice(config, lineage, str(stored_server), selected))
     notices += _check_order(config, occasion, selected)
     chosen, more = _choose_account(config, occasion, selected, stored_server, Rosters(state))
     for notice in [*notices, *more]:
@@ -191,3 +194,19 @@ def _apply_key_type(config: Any, occasion: Occasion, key_type: str | None, rsa_k
         config.namespace.key_type = key_type
     if rsa_key_size and not occasion.typed("rsa_key_size"):
         config.rsa_key_size = rsa_key_size
+
+
+def settle_for_lineage(config: Any) -> None:
+    """Set the account for ``revoke --cert-name``: Certbot takes the server from the lineage by itself."""
+    lineage = _lineage(config)
+    if lineage and lineage.server and lineage.account in compat.accounts(config, lineage.server):
+        config.account = config.account or lineage.account
+
+
+def check_revocation(config: Any, selected: Selection) -> None:
+    """Raise ``AccountError`` where there is nothing to revoke with: Certbot would register an account for it."""
+    if config.account is None and not config.key_path:
+        raise AccountError(
+            f"there is no account of {selected.title} on this machine to revoke with",
+            "Revoke with the certificate's own key (--key-path), or in the CA's portal.",
+        )

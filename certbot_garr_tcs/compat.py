@@ -6,14 +6,17 @@ Certbot's private modules are imported here and in no other room, and only when 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from certbot import configuration, errors
 
+from certbot_garr_tcs.errors import GarrTcsError
+
 if TYPE_CHECKING:
-    from certbot_garr_tcs.errors import GarrTcsError
+    from collections.abc import Iterator
 
 _TYPED = frozenset({"COMMAND_LINE", "CONFIG_FILE", "ENV_VAR"})
 
@@ -93,6 +96,16 @@ def identifiers(config: Any) -> list[str]:
     return [str(name) for name in [*config.domains, *getattr(config, "ip_addresses", [])]]
 
 
-def raise_for_user(error: GarrTcsError) -> NoReturn:
-    """Raise our error as one of Certbot's, which it shows as it is: one line."""
-    raise errors.ConfigurationError(str(error)) from error
+def identifier(achall: Any) -> str:
+    """Return the name or address of an annotated challenge; ``achall.identifier`` is there since 5.3."""
+    known = getattr(achall, "identifier", None)
+    return str(known.value if known is not None else achall.domain)
+
+
+@contextlib.contextmanager
+def user_errors(kind: type[errors.Error]) -> Iterator[None]:
+    """Raise our errors as one of Certbot's, which it shows as it is: one line."""
+    try:
+        yield
+    except GarrTcsError as error:
+        raise kind(str(error)) from error

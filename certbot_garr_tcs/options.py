@@ -121,19 +121,16 @@ def _flag_was_given(namespace: argparse.Namespace) -> None:
 
 def _set_account(namespace: argparse.Namespace) -> None:
     """Set CA and account for a subcommand that loads no plugin."""
-    from certbot_garr_tcs import account_setup, compat, config, lineages  # noqa: PLC0415
+    from certbot import errors  # noqa: PLC0415
+
+    from certbot_garr_tcs import account_setup, compat, config  # noqa: PLC0415
     from certbot_garr_tcs.account.selection import Run  # noqa: PLC0415
-    from certbot_garr_tcs.errors import AccountError, GarrTcsError  # noqa: PLC0415
     from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
 
-    try:
+    with compat.user_errors(errors.ConfigurationError):
         if namespace.verb == "revoke" and namespace.certname:
-            # Certbot takes the server from the lineage; the account must be of the same place.
-            for lineage in lineages.find(Path(namespace.config_dir) / "renewal", namespace.certname, ()):
-                known = compat.accounts(namespace, lineage.server or namespace.server)
-                namespace.account = namespace.account or (lineage.account if lineage.account in known else None)
+            account_setup.settle_for_lineage(namespace)
             return
-        settings = config.load_named(namespace.garr_tcs_config, namespace.config_dir)
         occasion = account_setup.Occasion(
             run=Run.STAGING if namespace.staging else Run.LIVE,
             typed=_typed(namespace, compat.public_server()),
@@ -142,14 +139,10 @@ def _set_account(namespace: argparse.Namespace) -> None:
         )
         # Certbot refuses --staging beside any server but Let's Encrypt's; the staging directory is ours here.
         namespace.staging = False
+        settings = config.load_named(namespace.garr_tcs_config, namespace.config_dir)
         selected = account_setup.settle(namespace, settings, StateFolder(Path(namespace.work_dir)), occasion)
-        if namespace.verb == "revoke" and namespace.account is None and not namespace.key_path:
-            raise AccountError(
-                f"there is no account of {selected.title} on this machine to revoke with",
-                "Revoke with the certificate's own key (--key-path), or in the CA's portal.",
-            )
-    except GarrTcsError as error:
-        compat.raise_for_user(error)
+        if namespace.verb == "revoke":
+            account_setup.check_revocation(namespace, selected)
 
 
 def _typed(namespace: argparse.Namespace, public_server: str) -> Callable[[str], bool]:

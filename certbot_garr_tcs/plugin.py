@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from certbot import achallenges
 
-    from certbot_garr_tcs.config import Configuration
+    from certbot_garr_tcs.challenges.interfaces import Challenge
+    from certbot_garr_tcs.challenges.session import Session
+    from certbot_garr_tcs.challenges.solvers import Solvers
 
 
 class Configurator(common.Plugin, interfaces.Authenticator):
@@ -31,8 +33,8 @@ class Configurator(common.Plugin, interfaces.Authenticator):
     def __init__(self, config: Any, name: str) -> None:
         """Keep Certbot's configuration; read nothing yet."""
         super().__init__(config, name)
-        self._settings: Configuration | None = None
-        self._is_prepared = False
+        self._solvers: Solvers
+        self._session: Session | None = None
 
     @classmethod
     def add_parser_arguments(cls, add: Callable[..., None]) -> None:
@@ -58,29 +60,60 @@ class Configurator(common.Plugin, interfaces.Authenticator):
         Errors are not ``PluginError``, whose ``repr`` Certbot would show, but for the one case where
         nobody chose us and Certbot is only making up a menu.
         """
-        if self._is_prepared:
-            return
         if self.name not in {self.config.authenticator, self.config.configurator}:
             raise errors.PluginError(f"Nobody chose {self.name}: give --authenticator {self.name}")
         from certbot_garr_tcs import account_setup, compat, config  # noqa: PLC0415
-        from certbot_garr_tcs.errors import GarrTcsError  # noqa: PLC0415
+        from certbot_garr_tcs.challenges.solvers import Solvers  # noqa: PLC0415
         from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
 
-        try:
-            self._settings = config.load_named(self.conf("config"), self.config.config_dir)
+        with compat.user_errors(errors.ConfigurationError):
+            settings = config.load_named(self.conf("config"), self.config.config_dir)
+            state = StateFolder(Path(self.config.work_dir))
             occasion = account_setup.occasion_of(self.config, display_util.notify)
-            account_setup.settle(self.config, self._settings, StateFolder(Path(self.config.work_dir)), occasion)
-        except GarrTcsError as error:
-            compat.raise_for_user(error)
-        self._is_prepared = True
+            account_setup.settle(self.config, settings, state, occasion)
+            self._solvers = Solvers(settings.solvers if settings else (), state, self.config)
+            self._solvers.withdraw_left_behind()
 
-    def get_chall_pref(self, identifier: str) -> Iterable[type[challenges.Challenge]]:  # noqa: ARG002
-        """Return the types of challenge that can be solved for a name, best first."""
-        return [challenges.DNS01, challenges.HTTP01]
+    def get_chall_pref(self, identifier: str) -> Iterable[type[challenges.Challenge]]:
+        """Return the types of challenge that the sections can solve for a name, best first.
+
+        Where they can do nothing, both types are offered: then ``perform`` names all such names at once,
+        instead of Certbot the first one.
+        """
+        from certbot_garr_tcs import compat  # noqa: PLC0415
+        from certbot_garr_tcs.challenges.routing import preferences  # noqa: PLC0415
+
+        types = {"dns-01": challenges.DNS01, "http-01": challenges.HTTP01}
+        found = preferences(identifier, self._solvers.sections, self.config.pref_challs)
+        if f"*.{identifier}" in compat.identifiers(self.config):
+            # Certbot asks by the name without "*."; the CA offers nothing but dns-01 for a wildcard.
+            found = tuple(dict.fromkeys([*found, "dns-01"]))
+        return [types[kind] for kind in found or types]
 
     def perform(self, achalls: list[achallenges.AnnotatedChallenge]) -> list[challenges.ChallengeResponse]:
         """Prove control of the names that the CA has not validated beforehand."""
-        raise errors.PluginError("not yet")
+        from certbot_garr_tcs import compat  # noqa: PLC0415
 
-    def cleanup(self, achalls: list[achallenges.AnnotatedChallenge]) -> None:
-        """Withdraw what ``perform`` published."""
+        with compat.user_errors(errors.PluginError):
+            self._session = self._solvers.session()
+            with self._solvers.progress:
+                self._session.prove([_challenge(achall) for achall in achalls])
+        return [achall.response(achall.account_key) for achall in achalls]
+
+    def cleanup(self, achalls: list[achallenges.AnnotatedChallenge]) -> None:  # noqa: ARG002  (the session knows)
+        """Withdraw what ``perform`` published; report what could not be, and raise nothing."""
+        if self._session is not None:
+            self._session.clean_up()
+
+    def auth_hint(self, failed_achalls: list[achallenges.AnnotatedChallenge]) -> str:
+        """Say what we see of the proofs that the CA did not accept, and one next step."""
+        if self._session is None:
+            return ""
+        return self._session.describe([_challenge(achall) for achall in failed_achalls])
+
+
+def _challenge(achall: Any) -> Challenge:
+    from certbot_garr_tcs import compat  # noqa: PLC0415
+    from certbot_garr_tcs.challenges.interfaces import Challenge  # noqa: PLC0415
+
+    return Challenge(compat.identifier(achall), achall.typ, achall.validation(achall.account_key), achall)

@@ -46,6 +46,18 @@ def registration_notice(selection: Selection) -> str:
     )
 
 
+def check_replacement(selection: Selection, lineage: str, stored_server: str | None) -> None:
+    """Raise ``AccountError`` where a test certificate would take a real one's place, as Certbot does itself.
+
+    Certbot knows only the staging directories that have "staging" in their name.
+    """
+    if stored_server != selection.directory_url:
+        raise AccountError(
+            f"--staging would replace the certificate of {lineage} with a test certificate of {selection.title}",
+            "Give another --cert-name, or --break-my-certs if that is what you want.",
+        )
+
+
 def must_staple_is_refused(selection: Selection) -> bool:
     """Tell whether the CA cannot issue for OCSP Must-Staple (RFC 7633): it answers no OCSP."""
     return selection.preset is not None and selection.preset.ocsp is False

@@ -147,3 +147,8 @@ def _write(state: StateFolder, name: str, presented: Iterable[Presented], tries:
 def _remove(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
+
+
+def any_on_disk(state: StateFolder) -> bool:
+    """Tell whether any run, dead or alive, has notes; looks at names of files only."""
+    return any(state.path.glob(f"{_PREFIX}*.json"))

@@ -1,0 +1,67 @@
+# Two targets do all set-up on a fresh machine with Python and make:
+#   make demo   a practice CA, and the journey of a certificate on it; no root, nothing outside this folder
+#   make test   everything that is checked before a change lands
+PYTHON ?= python3
+VENV := .venv
+CACHE := $(CURDIR)/.cache
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+WHEEL = $(firstword $(wildcard $(CACHE)/wheel/*.whl))
+
+# Nothing is written outside this folder, by pip or by anything that wants a temporary file.
+export PIP_CACHE_DIR ?= $(CACHE)/pip
+export TMPDIR := $(CACHE)/tmp
+
+.PHONY: demo test packages wheel environment matrix lint unit integration coverage clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: wheel
+	@$(PIP) --force-reinstall --no-deps "$(firstword $(wildcard $(CACHE)/wheel/*.whl))"
+	@$(PIP) "$(firstword $(wildcard $(CACHE)/wheel/*.whl))[sandbox]"
+	@$(BIN)/certbot-garr-tcs sandbox --tour
+
+test: packages environment matrix lint
+	@rm -f .coverage .coverage.*
+	@$(MAKE) --no-print-directory unit integration coverage
+
+$(BIN)/python:
+	@mkdir -p $(TMPDIR)
+	@$(PYTHON) -m venv $(VENV)
+
+# A fresh wheel each time: what is tested is what would be installed. Old build folders would leak into it.
+wheel: $(BIN)/python
+	@mkdir -p $(TMPDIR)
+	@rm -rf build $(CACHE)/wheel
+	@$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w $(CACHE)/wheel .
+	@rm -rf build
+
+environment: wheel
+	@$(PIP) --force-reinstall --no-deps "$(firstword $(wildcard $(CACHE)/wheel/*.whl))"
+	@$(PIP) "$(firstword $(wildcard $(CACHE)/wheel/*.whl))[test]"
+
+matrix: environment
+	@$(BIN)/python tests/matrix.py build "$(firstword $(wildcard $(CACHE)/wheel/*.whl))"
+
+packages:
+	@sh tests/packages.sh
+
+lint:
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+unit:
+	@$(BIN)/pytest -q --cov --cov-append --cov-report= tests/unit
+
+integration:
+	@$(BIN)/pytest -q --cov --cov-append --cov-report= tests/integration
+
+coverage:
+	@$(BIN)/coverage report --fail-under=95
+	@$(BIN)/coverage report --fail-under=100 --include='*/certbot_garr_tcs/account/*,*/certbot_garr_tcs/challenges/routing.py'
+
+clean:
+	@rm -rf $(VENV) $(CACHE) build *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,54 @@
+"""Show how a long wait goes: one line that changes on a terminal, sparse lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Callable
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+QUIET_SECONDS = 2.0
+"""A wait that is shorter is nothing to talk about."""
+
+SPARSE_SECONDS = 15.0
+"""Between two lines where nobody watches, such as in a timer's log."""
+
+
+class Progress:
+    """Take a line whenever something may have changed, and show what is worth showing.
+
+    ``stream``: where to; ``None`` shows nothing (``--quiet``). Used in a ``with`` statement, one for each wait.
+    """
+
+    def __init__(self, stream: TextIO | None, clock: Callable[[], float] = time.monotonic) -> None:
+        """Keep both; the wait has not begun."""
+        self._stream = stream
+        self._clock = clock
+        self._started = self._last = clock()
+        self._width = 0
+
+    def __enter__(self) -> None:
+        """Begin to wait."""
+        self._started = self._last = self._clock()
+
+    def __exit__(self, *_: object) -> None:
+        """End the line that changes, if there is one."""
+        if self._stream is not None and self._width:
+            self._stream.write("\n")
+            self._stream.flush()
+            self._width = 0
+
+    def __call__(self, line: str) -> None:
+        """Show ``line``, or let it pass."""
+        now = self._clock()
+        if self._stream is None or now - self._started < QUIET_SECONDS:
+            return
+        if self._stream.isatty():
+            self._stream.write(f"\r{line:<{self._width}}")
+            self._stream.flush()
+            self._width = len(line)
+        elif now - self._last >= SPARSE_SECONDS:
+            self._last = now
+            self._stream.write(f"{line}\n")
+            self._stream.flush()

@@ -1,0 +1,203 @@
+"""Serve acme2certifier over TLS on a free loopback port, and record what is asked of it.
+
+A program of its own: ``python -m certbot_garr_tcs.sandbox.server FOLDER``. acme2certifier (GPLv3) is
+imported here and in what acme2certifier itself loads, and nowhere else. It ends on SIGTERM, and when
+its standard input is closed, so that it never outlives whoever started it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import os
+import signal
+import socketserver
+import ssl
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterable
+
+    Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+_IDLE_SECONDS = 120.0
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    """Answer each connection in a thread of its own, TLS handshake included."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self._tls = tls
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    def server_bind(self) -> None:
+        # http.server's own asks the resolver for the host's full name, which may take seconds.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "localhost", self.socket.getsockname()[1]
+        self.setup_environ()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        connection: socket.socket = request
+        connection.settimeout(_IDLE_SECONDS)
+        with self._tls.wrap_socket(connection, server_side=True) as secure:
+            super().finish_request(secure, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # A client that goes away or distrusts us is its own affair; anything else belongs in the log.
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(WSGIRequestHandler):
+    def get_environ(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environ()
+        environ.update({"HTTPS": "on", "wsgi.url_scheme": "https"})
+        return environ
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name for it
+        """Say nothing: the recorder writes the log."""
+
+
+def read_jws_part(body: bytes, part: str) -> dict[str, Any]:
+    """Return one part of a JWS body (RFC 8555 §6.2); ``{}`` for POST-as-GET, and for what is no JWS."""
+    try:
+        encoded = json.loads(body)[part]
+        decoded = json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)) or b"{}")
+    except (ValueError, KeyError, TypeError, binascii.Error):
+        return {}
+    return decoded if isinstance(decoded, dict) else {}
+
+
+def record(application: Application, log: Path) -> Application:
+    """Wrap an application so that each request is a line of JSON in ``log``.
+
+    Keys: ``method``, ``path``, ``status`` (0 where no answer was given), ``payload``.
+    """
+    lock = threading.Lock()
+
+    def recorded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        answered = [0]
+
+        def start(status: str, *rest: Any) -> Any:
+            answered[0] = int(status.split(" ", 1)[0])
+            return start_response(status, *rest)
+
+        try:
+            return application(environ, start)
+        finally:
+            line = {
+                "method": environ["REQUEST_METHOD"],
+                "path": environ["PATH_INFO"],
+                "status": answered[0],
+                "payload": read_jws_part(body, "payload"),
+            }
+            with lock, log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    return recorded
+
+
+def bind_once(application: Application, used: Path) -> Application:
+    """Wrap an application so that each EAB key ID makes one account, as at Sectigo.
+
+    The key IDs that are spent are kept in the JSON file ``used``.
+    """
+    lock = threading.Lock()
+
+    def bound(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        binding = read_jws_part(body, "payload").get("externalAccountBinding")
+        if environ["PATH_INFO"] != "/acme/newaccount" or binding is None:
+            return application(environ, start_response)
+        key_id = read_jws_part(json.dumps(binding).encode(), "protected").get("kid")
+        with lock:
+            spent = json.loads(used.read_text(encoding="utf-8")) if used.exists() else []
+            if key_id in spent:
+                return problem(
+                    start_response,
+                    "400 Bad Request",
+                    "malformed",
+                    "[External Account Binding] The account is not awaiting external account binding",
+                )
+
+            def start(status: str, *rest: Any) -> Any:
+                if status.startswith("201"):
+                    used.write_text(json.dumps([*spent, key_id]), encoding="utf-8")
+                return start_response(status, *rest)
+
+            return application(environ, start)
+
+    return bound
+
+
+def problem(
+    start_response: Callable[..., Any], status: str, kind: str, detail: str, *headers: tuple[str, str]
+) -> list[bytes]:
+    """Answer with a problem document (RFC 7807) of an ACME error type (RFC 8555 §6.7)."""
+    start_response(status, [("Content-Type", "application/problem+json"), *headers])
+    return [json.dumps({"type": f"urn:ietf:params:acme:error:{kind}", "detail": detail}).encode()]
+
+
+def serve(application: Application, folder: Path) -> None:
+    """Serve until SIGTERM, or until standard input ends; report the port in ``folder/port``."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(folder / "tls.pem", folder / "tls.key")
+    server = _Server(tls)
+    server.set_app(record(application, folder / "requests.log"))
+
+    def stop(*_: Any) -> None:
+        # From a thread of its own: shutdown() waits for the loop that the signal interrupted.
+        threading.Thread(target=server.shutdown, daemon=True).start()
+
+    def stop_at_end_of_input() -> None:
+        while os.read(0, 512):
+            pass
+        stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    threading.Thread(target=stop_at_end_of_input, daemon=True).start()
+    fresh = folder / "port.new"
+    fresh.write_text(str(server.server_port), encoding="utf-8")
+    fresh.replace(folder / "port")
+    with server:
+        server.serve_forever(poll_interval=0.05)
+
+
+def load_application(folder: Path) -> Application:
+    """Import acme2certifier with the folder's configuration, and return its WSGI application.
+
+    Its configuration is read at import: one per process.
+    """
+    os.environ["ACME_SRV_CONFIGFILE"] = str(folder / "acme_srv.cfg")
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    from acme2certifier.share.acme2certifier_wsgi import (  # noqa: PLC0415  # it reads the environment
+        application,
+    )
+
+    loaded: Application = application
+    return bind_once(loaded, folder / "eab-used.json") if (folder / "eab-once").exists() else loaded
+
+
+def main(arguments: list[str]) -> None:
+    """Serve the practice CA of the folder that is the only argument."""
+    folder = Path(arguments[0]).resolve()
+    serve(load_application(folder), folder)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,90 @@
+"""Fixtures of the integration tests."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+from harness import FAULTY_SERVER, CertbotRunner, Pebble, need_practice_ca
+
+from certbot_garr_tcs.sandbox.options import PracticeOptions
+from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
+from certbot_garr_tcs.sandbox.runner import find_certbot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def practice_ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PracticeCa]:
+    """Run one practice CA for a module whose tests do not mind what others asked of it."""
+    need_practice_ca()
+    with PracticeCa(tmp_path_factory.mktemp("practice-ca")) as ca:
+        yield ca
+
+
+@pytest.fixture
+def make_practice_ca(tmp_path: Path) -> Iterator[Callable[..., PracticeCa]]:
+    """Start practice CAs with the options of PracticeOptions; all are stopped after the test."""
+    need_practice_ca()
+    with contextlib.ExitStack() as running:
+        started: list[PracticeCa] = []
+
+        def make(**options: object) -> PracticeCa:
+            folder = tmp_path / f"ca-{len(started)}"
+            ca = running.enter_context(PracticeCa(folder, PracticeOptions(**options)))  # type: ignore[arg-type]
+            started.append(ca)
+            return ca
+
+        yield make
+
+
+@pytest.fixture
+def make_faulty_ca(make_practice_ca: Callable[..., PracticeCa]) -> Callable[..., PracticeCa]:
+    """Start practice CAs whose faults ``harness.set_faults`` switches."""
+
+    def make(**options: object) -> PracticeCa:
+        return make_practice_ca(**{"program": (str(FAULTY_SERVER),), **options})
+
+    return make
+
+
+@pytest.fixture
+def make_certbot(tmp_path: Path) -> Callable[..., CertbotRunner]:
+    """Bind certbots to folders of their own; ``executable``: that of another virtual environment."""
+    made: list[CertbotRunner] = []
+
+    def make(executable: Path | None = None) -> CertbotRunner:
+        runner = CertbotRunner(executable or find_certbot(), tmp_path / f"certbot-{len(made)}")
+        made.append(runner)
+        return runner
+
+    return make
+
+
+@pytest.fixture
+def certbot(make_certbot: Callable[..., CertbotRunner]) -> CertbotRunner:
+    """Bind this environment's certbot to folders of its own."""
+    return make_certbot()
+
+
+@pytest.fixture
+def make_pebble(tmp_path: Path) -> Iterator[Callable[..., Pebble]]:
+    """Start Pebbles with the fields of harness.Pebble; all are stopped after the test."""
+    with contextlib.ExitStack() as running:
+        started: list[Pebble] = []
+
+        def make(**options: object) -> Pebble:
+            pebble = running.enter_context(Pebble(tmp_path / f"pebble-{len(started)}", **options))  # type: ignore[arg-type]
+            started.append(pebble)
+            return pebble
+
+        yield make
+
+
+@pytest.fixture
+def pebble(make_pebble: Callable[..., Pebble]) -> Pebble:
+    """Run one Pebble that wants EAB and validates for real."""
+    return make_pebble()

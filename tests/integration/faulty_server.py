@@ -1,0 +1,125 @@
+"""Serve the practice CA with faults on purpose, so that clients learn.
+
+``faults.json`` in the CA's folder is read at each request. It maps where to what:
+
+- where: ``directory``, ``newNonce``, ``newAccount``, ``newOrder``, ``authz``, ``finalize``, ``revokeCert``,
+  ``everything``;
+- what: ``{"kind": KIND}``, with KIND ``503`` (a page of HTML, as a load balancer's), ``429`` (a problem
+  document, ``retry_after`` seconds), ``bare-string`` (status 400, a JSON string, as HARICA does; ``text``),
+  ``close`` (no answer at all), ``hang`` (an answer after ``seconds``);
+- ``times``: how often, then it is healed; without it, always.
+
+``processing`` is another one: ``{"seconds": N}`` makes the issuer slow, so that finalize answers
+``processing`` with Retry-After. It needs the option ``enrollment_seconds`` below N.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from certbot_garr_tcs.sandbox.server import load_application, problem, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from certbot_garr_tcs.sandbox.server import Application
+
+PLACES = {
+    "directory": r"^/directory$",
+    "newNonce": r"^/acme/newnonce$",
+    "newAccount": r"^/acme/newaccount$",
+    "newOrder": r"^/acme/neworders$",
+    "authz": r"^/acme/authz/",
+    "finalize": r"^/acme/order/[^/]+/finalize$",
+    "revokeCert": r"^/acme/revokecert$",
+    "everything": r"",
+}
+
+
+class Faults:
+    """Read the switches, and count how often each fault was served."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "faults.json"
+        self._lock = threading.Lock()
+        self._served: dict[str, int] = {}
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        try:
+            switches: dict[str, dict[str, Any]] = json.loads(self._file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return switches
+
+    def for_path(self, path: str) -> dict[str, Any] | None:
+        for place, fault in self.read().items():
+            if place in PLACES and re.search(PLACES[place], path):
+                key = f"{place} {json.dumps(fault, sort_keys=True)}"
+                with self._lock:
+                    served = self._served.get(key, 0)
+                    if served >= fault.get("times", served + 1):
+                        continue
+                    self._served[key] = served + 1
+                return fault
+        return None
+
+
+def answer(fault: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes] | None:
+    """Answer as the fault says; ``None``: go on to the real application."""
+    kind = fault["kind"]
+    if kind == "503":
+        start_response("503 Service Unavailable", [("Content-Type", "text/html")])
+        return [b"<html><body><h1>503 Service Unavailable</h1></body></html>"]
+    if kind == "429":
+        wait = ("Retry-After", str(fault.get("retry_after", 60)))
+        return problem(start_response, "429 Too Many Requests", "rateLimited", "too many requests", wait)
+    if kind == "bare-string":
+        start_response("400 Bad Request", [("Content-Type", "application/json")])
+        return [json.dumps(fault.get("text", "The order could not be created.")).encode()]
+    if kind == "close":
+        raise ConnectionResetError  # wsgiref closes the connection, and says nothing
+    time.sleep(fault["seconds"])
+    return None
+
+
+def faulty(application: Application, faults: Faults) -> Application:
+    """Wrap an application so that the faults come first."""
+
+    def wrapped(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        fault = faults.for_path(environ["PATH_INFO"])
+        answered = None if fault is None else answer(fault, start_response)
+        return application(environ, start_response) if answered is None else answered
+
+    return wrapped
+
+
+def slow_down_issuing(faults: Faults) -> None:
+    """Let the CA handler take its time over each certificate, as ``processing`` says."""
+    from certbot_garr_tcs.sandbox.issuing import CAhandler  # noqa: PLC0415  # only after it is configured
+
+    prompt = CAhandler.enroll
+
+    def slow(self: Any, csr: str) -> Any:
+        time.sleep(faults.read().get("processing", {}).get("seconds", 0))
+        return prompt(self, csr)
+
+    CAhandler.enroll = slow
+
+
+def main() -> None:
+    """Serve the folder that is the only argument."""
+    folder = Path(sys.argv[1]).resolve()
+    faults = Faults(folder)
+    application = load_application(folder)
+    slow_down_issuing(faults)
+    serve(faulty(application, faults), folder)
+
+
+if __name__ == "__main__":
+    main()
