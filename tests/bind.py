@@ -51,14 +51,16 @@ class Zone:
     """Describe one zone of the primary.
 
     ``policy`` is the inside of ``update-policy { … }``; empty takes no updates. ``records`` are further
-    lines of the zone file; ``extra`` goes into the zone statement. ``name_servers`` are further NS
-    records, with address, beside those of the lab.
+    lines of the zone file; ``extra`` goes into the zone statement; ``statement`` is all of it, as
+    written, and its file has to be ``NAME.zone``. ``name_servers`` are further NS records, with address,
+    beside those of the lab.
     """
 
     name: str
     policy: str = ""
     records: str = ""
     extra: str = ""
+    statement: str = ""
     name_servers: tuple[tuple[str, str], ...] = ()
 
 
@@ -272,7 +274,10 @@ class BindLab:
             text = "\n".join([*lines, zone.records, ""])
             (self.primary.folder / f"{zone.name}.zone").write_text(text, encoding="utf-8")
             policy = f"update-policy {{ {zone.policy} }};" if zone.policy else ""
-            parts.append(f'zone "{zone.name}" {{ type primary; file "{zone.name}.zone"; {policy} {zone.extra} }};\n')
+            parts.append(
+                zone.statement
+                or f'zone "{zone.name}" {{ type primary; file "{zone.name}.zone"; {policy} {zone.extra} }};\n'
+            )
         return "".join(parts)
 
     def _secondary_zones(self) -> str:
