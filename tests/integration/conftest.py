@@ -25,6 +25,18 @@ def practice_ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PracticeCa
         yield ca
 
 
+@pytest.fixture(scope="module")
+def due_cas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PracticeCa, PracticeCa]]:
+    """Run two practice CAs for a module; what they issue is due at once."""
+    need_practice_ca()
+    with contextlib.ExitStack() as running:
+        folders = tmp_path_factory.mktemp("first-ca"), tmp_path_factory.mktemp("second-ca")
+        options = [PracticeOptions(name=name, always_due=True) for name in ("First CA", "Second CA")]
+        cas = [PracticeCa(folder, option) for folder, option in zip(folders, options)]
+        first, second = [running.enter_context(ca) for ca in cas]
+        yield first, second
+
+
 @pytest.fixture
 def make_practice_ca(tmp_path: Path) -> Iterator[Callable[..., PracticeCa]]:
     """Start practice CAs with the options of PracticeOptions; all are stopped after the test."""

@@ -168,7 +168,7 @@ def test_waits_overlap():
     barrier = threading.Barrier(2, timeout=10)
 
     class Meeting(Board):
-        def wait(self, challenges):  # noqa: ARG002 - ISolver's signature
+        def wait(self, challenges):
             barrier.wait()
 
     running = session([Meeting(), Meeting()], dns("example.it"), dns("example.com"))
@@ -193,7 +193,7 @@ def test_waits_overlap():
 def test_names_that_no_section_covers(challenges, suggestion):
     """One error names them all, who can mend it at the CA, and the section that would do it here."""
     with pytest.raises(ChallengeError) as caught:
-        Session(lambda section: Board(), [dns("example.org")]).prove(challenges)  # noqa: ARG005
+        Session(lambda section: Board(), [dns("example.org")]).prove(challenges)
     names = ", ".join(sorted(challenge.identifier for challenge in challenges))
     assert str(caught.value) == (
         f"the CA has not validated {names} beforehand, and no "
@@ -206,13 +206,13 @@ def test_names_that_no_section_covers(challenges, suggestion):
 def test_apex_and_wildcard_are_one_name_in_a_message():
     """Two challenges for one name do not name it twice."""
     with pytest.raises(ChallengeError, match=r"has not validated example\.it beforehand"):
-        Session(lambda section: Board(), []).prove(asked("example.it", "example.it"))  # noqa: ARG005
+        Session(lambda section: Board(), []).prove(asked("example.it", "example.it"))
 
 
 def test_a_file_without_sections_is_named_too():
     """Where there is no section at all, the message still says where one would go."""
     with pytest.raises(ChallengeError, match=r"no section of garr-tcs\.ini can prove"):
-        Session(lambda section: Board(), []).prove(asked("www.example.it"))  # noqa: ARG005
+        Session(lambda section: Board(), []).prove(asked("www.example.it"))
 
 
 def test_nothing_is_presented_where_one_name_is_not_covered():
@@ -257,7 +257,7 @@ def test_what_is_no_solver_is_found_when_it_is_built():
     class Half:
         challenge_type = DNS_01
 
-        def present(self, challenges):  # noqa: ARG002 - ISolver's signature
+        def present(self, challenges):
             raise AssertionError
 
     with pytest.raises(Invalid):
@@ -347,7 +347,7 @@ def test_solvers_that_still_look_keep_no_program_alive():
     daemons = []
 
     class Looking(Board):
-        def wait(self, challenges):  # noqa: ARG002 - ISolver's signature
+        def wait(self, challenges):
             daemons.append(threading.current_thread().daemon)
 
     session([Looking()], dns()).prove(asked("example.it"))
@@ -407,7 +407,7 @@ def test_each_solver_describes_its_own():
             raise ChallengeError(f"cannot see {challenges}")
 
     class Mute(Board):
-        def describe(self, challenges):  # noqa: ARG002 - the solvers' signature
+        def describe(self, challenges):
             return ""
 
     names = ["a.it", "b.it", "c.it", "d.it", "e.it"]
