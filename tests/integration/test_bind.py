@@ -1,5 +1,4 @@
 """The dns-01 solver against real BIND: good days and bad ones, and no TXT record left after any."""
-# ruff: noqa: ARG001 - what stands in for something has its signature
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """Questions, updates and their answers, on a real socket."""
-# ruff: noqa: ARG001 - what stands in for something has its signature
 
 import errno
 import time

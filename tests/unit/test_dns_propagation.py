@@ -1,5 +1,4 @@
 """Looking until every name server shows every value."""
-# ruff: noqa: ARG001 - what stands in for something has its signature
 
 import dns.message
 import dns.name

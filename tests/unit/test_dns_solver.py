@@ -1,5 +1,4 @@
 """The solver as a whole, against a fake name server."""
-# ruff: noqa: ARG002 - what stands in for something has its signature
 
 from pathlib import Path
 

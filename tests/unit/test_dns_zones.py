@@ -1,5 +1,4 @@
 """Effective names, apexes, primaries and name servers, on a real socket."""
-# ruff: noqa: ARG001 - what stands in for something has its signature
 
 from pathlib import Path
 
