@@ -183,13 +183,14 @@ class BindLab:
         secondaries: int = 0,
         lag_seconds: float | None = None,
         delay_seconds: float = 0.0,
+        port: int = 0,
     ) -> None:
-        """Choose addresses and a port; start nothing."""
+        """Choose addresses, and a port where none is given; start nothing."""
         self.zones = zones
         self.keys = keys
         net = f"127.{random.randint(20, 250)}.{random.randint(1, 250)}"  # noqa: S311 - no secret
         self.addresses = [f"{net}.{host}" for host in range(1, secondaries + 2)]
-        self.port = free_port(self.addresses)
+        self.port = port or free_port(self.addresses)
         self.servers = [
             Named(
                 _made(folder / f"named{number}"),
