@@ -171,7 +171,8 @@ class BindLab:
     """Run a primary and, if wanted, secondaries that hear of changes only when told.
 
     Secondaries get no NOTIFY from the primary. ``lag_seconds`` after a change on the primary they are
-    told by the lab; ``None``: only by ``catch_up``.
+    told by the lab; ``None``: only by ``catch_up``. ``resolves``: those who ask for it get CNAMEs followed from
+    one zone of the lab into another.
     """
 
     def __init__(  # noqa: PLR0913 - what a lab is made of
@@ -184,6 +185,7 @@ class BindLab:
         lag_seconds: float | None = None,
         delay_seconds: float = 0.0,
         port: int = 0,
+        resolves: bool = False,
     ) -> None:
         """Choose addresses, and a port where none is given; start nothing."""
         self.zones = zones
@@ -200,6 +202,7 @@ class BindLab:
         ]
         self._relays = Relays([server.relay for server in self.servers])
         self._lag_seconds = lag_seconds
+        self._recursion = "yes" if resolves else "no"
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -244,6 +247,22 @@ class BindLab:
             server.stop()
         self._relays.__exit__()
 
+    def surroundings(self, folder: Path) -> dict[str, str]:
+        """Return environment variables for a process that is to find this lab instead of the machine's DNS.
+
+        Resolvers and the port of name servers are what a machine has around it; a ``sitecustomize`` module
+        replaces what reads them, before the program starts.
+        """
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(
+            "import certbot_garr_tcs.challenges.dns.lookup as lookup\n"
+            "from certbot_garr_tcs.challenges.dns.endpoints import Endpoint\n"
+            f"around = lookup.Surroundings((Endpoint({self.primary.address!r}, {self.port}),), port={self.port})\n"
+            "lookup.system_surroundings = lambda: around\n",
+            encoding="utf-8",
+        )
+        return {"PYTHONPATH": str(folder)}
+
     def catch_up(self) -> None:
         """Tell every secondary about every zone."""
         for secondary in self.secondaries:
@@ -253,7 +272,7 @@ class BindLab:
     def _options(self, server: Named) -> str:
         return (
             f'options {{ directory "{server.folder}"; listen-on port {server.own_port} {{ {LOOPBACK}; }};'
-            " listen-on-v6 { none; }; pid-file none; recursion no; dnssec-validation no;"
+            f" listen-on-v6 {{ none; }}; pid-file none; recursion {self._recursion}; dnssec-validation no;"
             f' session-keyfile "{server.folder}/session.key"; allow-transfer {{ any; }}; notify no;'
             " allow-notify { any; }; serial-query-rate 1000; minimal-responses no;"
             " max-journal-size default; };\ncontrols { };\n" + "".join(map(key_statement, self.keys))
