@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytest.register_assert_rewrite("journeys")
+
 
 @pytest.fixture(scope="module")
 def practice_ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PracticeCa]:
