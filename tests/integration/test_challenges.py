@@ -1,0 +1,86 @@
+"""Names that the CA has not validated beforehand: proved here where a section says how, else one error."""
+
+from __future__ import annotations
+
+import pytest
+from journeys import account_of, one_line, orders, since_now
+
+from certbot_garr_tcs.sandbox.runner import dns_names
+
+pytestmark = pytest.mark.integration
+
+NAME = "www.elsewhere.example"
+NONCES_REJECTED_PERCENT = "5"
+"""Pebble's own default."""
+
+
+def standalone(pebble, suffix=""):
+    """Return a section that proves names by a web server of Certbot's own, where Pebble looks."""
+    return f"""
+[http-01 {suffix}]
+via = standalone
+http-01-port = {pebble.http_port}
+http-01-address = 127.0.0.1
+"""
+
+
+def test_names_that_nobody_can_prove_are_named_in_one_error(certbot, make_practice_ca):
+    """Without a section all names that the CA has not validated are named at once, and nothing is asked further."""
+    ca = make_practice_ca(allowed=("practice.example", "*.practice.example", "*.elsewhere.example"))
+    certbot.use(ca)
+    refused = certbot.certonly("www.practice.example", NAME, "mail.elsewhere.example", check=False)
+    assert refused.returncode == 1
+    said = one_line(refused.output)
+    errors = [line for line in refused.output.splitlines() if NAME in line and "mail.elsewhere.example" in line]
+    assert any("validated" in line for line in errors), refused.output
+    assert "www.practice.example" not in next(line for line in errors if "validated" in line)
+    assert "[dns-01]" in said or "[http-01" in said
+    assert "portal" in said
+    assert not [request for request in ca.requests() if "/chall" in request.path]
+    assert ca.issued() == []
+    assert not certbot.live("www.practice.example").exists()
+
+
+def test_a_section_proves_what_the_ca_has_not_validated(certbot, make_pebble, resolver):
+    """With EAB and a section of its own a name is proved to a CA that validates for real, at the renewal too."""
+    pebble = make_pebble(dns_server=resolver, environment={"PEBBLE_AUTHZREUSE": "0"})
+    certbot.use(pebble)
+    refused = certbot.certonly(NAME, check=False)
+    assert refused.returncode == 1
+    assert NAME in refused.output
+    certbot.write_ini(account_of(pebble) + standalone(pebble, "elsewhere.example"))
+    certbot.certonly(NAME)
+    before = certbot.certificate(NAME)
+    assert dns_names(before) == [NAME]
+    renewed = certbot.run("renew", "--force-renewal")
+    assert renewed.returncode == 0
+    assert certbot.certificate(NAME).serial_number != before.serial_number
+    assert "standalone" not in (certbot.config_dir / "renewal" / f"{NAME}.conf").read_text(encoding="utf-8")
+
+
+def test_the_journey_survives_rejected_nonces(certbot, make_pebble, resolver):
+    """While Pebble rejects nonces, as it does by default, a certificate is issued, renewed and revoked.
+
+    Certbot tries a request once more by itself; two rejections in a row end the run, and the next run,
+    which the timer would make, has to find nothing broken.
+    """
+    pebble = make_pebble(dns_server=resolver, environment={"PEBBLE_WFE_NONCEREJECT": NONCES_REJECTED_PERCENT})
+    certbot.use(pebble, standalone(pebble))
+
+    def run(*arguments):
+        for _ in range(5):
+            result = certbot.run(*arguments, check=False)
+            if result.returncode == 0:
+                return
+            assert "badNonce" in certbot.log_tail(1000), result.output
+        pytest.fail(result.output)
+
+    run("certonly", "-n", "--garr-tcs", "-d", NAME)
+    issued = certbot.certificate(NAME)
+    run("renew", "--force-renewal")
+    renewed = certbot.certificate(NAME)
+    assert renewed.serial_number != issued.serial_number
+    run("revoke", "-n", "--cert-path", str(certbot.live(NAME)), "--garr-tcs", "--no-delete-after-revoke")
+    assert pebble.is_revoked(renewed)
+    assert not pebble.is_revoked(issued)
+    assert len(certbot.account_ids()) == 1
