@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
-from journeys import NAME, conf, params, since_now
+from journeys import NAME, conf, orders, params, run_in, since_now
 
 pytestmark = pytest.mark.integration
 
@@ -14,50 +12,69 @@ OTHERS = "www.elsewhere.example"
 
 @pytest.fixture
 def neighbour(certbot, make_pebble, resolver, due_cas):
-    """Issue somebody else's certificate, by standalone from another CA; our garr-tcs.ini is there already."""
+    """Run the neighbours' CA, which validates for real; our garr-tcs.ini is there already."""
     other = make_pebble(eab=False, dns_server=resolver, environment={"PEBBLE_AUTHZREUSE": "0"})
     certbot.trust(other)
     certbot.use(due_cas[0])
     return other
 
 
-def order(other):
-    """Return how the neighbours order."""
+def asked_by_neighbours(other):
+    """Return how the neighbours order, but for the authenticator."""
     port = ("--http-01-port", str(other.http_port), "--http-01-address", "127.0.0.1")
-    who = ("--server", other.directory_url, "-m", "neighbour@elsewhere.example", "--agree-tos")
-    return ("certonly", "-n", "--standalone", "-d", OTHERS, *port, *who)
+    who = ("--server", other.directory_url, "-m", "neighbour@elsewhere.example", "--agree-tos", "--no-eff-email")
+    return ("certonly", "-d", OTHERS, *port, *who)
 
 
 def everything(certbot):
     """Return every file of Certbot's configuration and work folders with what it holds."""
-    folders = (certbot.config_dir, certbot.work_dir)
-    files = (path for folder in folders for path in folder.rglob("*"))
+    files = (path for folder in (certbot.config_dir, certbot.work_dir) for path in folder.rglob("*"))
     return {path: path.read_bytes() for path in files if path.is_file()}
 
 
 def test_another_lineage_is_issued_and_renewed_as_before(certbot, neighbour, due_cas):
-    """It keeps its CA, its account and its options, beside a lineage of ours that is renewed in the same run."""
-    looks = [since_now(ca) for ca in due_cas]
-    certbot.run(*order(neighbour))
+    """It keeps its CA, its account and its options, also where one renew renews a lineage of ours."""
+    first, second = due_cas
+    at_first, at_second = since_now(first), since_now(second)
+    certbot.run(*asked_by_neighbours(neighbour), "-n", "--standalone")
     issued, stored = certbot.certificate(OTHERS), conf(certbot, OTHERS)
-    assert [look() for look in looks] == [[], []]
+    accounts = certbot.account_ids()
+    assert at_first() == []
     assert not (certbot.work_dir / "garr-tcs").exists()
     assert params(certbot, OTHERS)["server"] == neighbour.directory_url
+    assert params(certbot, OTHERS)["account"] == accounts[0]
     assert params(certbot, OTHERS)["authenticator"] == "standalone"
     assert [key for key in params(certbot, OTHERS) if "tcs" in key] == []
-
-    certbot.run("renew", "--force-renewal")
-    renewed = certbot.certificate(OTHERS)
-    assert renewed.serial_number != issued.serial_number
-    assert conf(certbot, OTHERS).replace("2.pem", "1.pem") == stored
-    assert [look() for look in looks] == [[], []]
-    assert len(certbot.account_ids()) == 1
-    assert not (certbot.work_dir / "garr-tcs").exists()
 
     certbot.certonly(NAME)
     ours = certbot.certificate(NAME)
     certbot.run("renew", "--force-renewal")
-    assert certbot.certificate(NAME).serial_number != ours.serial_number
-    assert certbot.certificate(NAME) in due_cas[0].issued()
-    assert certbot.certificate(OTHERS).serial_number != renewed.serial_number
+    assert certbot.certificate(OTHERS).serial_number != issued.serial_number
+    assert certbot.certificate(OTHERS).issuer != certbot.certificate(NAME).issuer
     assert conf(certbot, OTHERS) == stored
+    assert certbot.certificate(NAME).serial_number != ours.serial_number
+    assert certbot.certificate(NAME) in first.issued()
+    assert [request.payload["identifiers"] for request in orders(at_first())] == [[{"type": "dns", "value": NAME}]] * 2
+    assert at_second() == []
+    assert len(certbot.account_ids()) == len(accounts) + 1
+
+
+def test_looking_at_the_plugins_changes_nothing(certbot, neighbour, due_cas, tmp_path):
+    """Listing the plugins writes nothing, and Certbot's menu offers and does what it did without us."""
+    at_first = since_now(due_cas[0])
+    before = everything(certbot)
+    listed = certbot.run("plugins", "--prepare")
+    assert "* standalone" in listed.output
+    assert "* garr-tcs" in certbot.run("plugins").output
+    assert everything(certbot) == before
+
+    order = (*asked_by_neighbours(neighbour), "--force-interactive", *certbot.bound.folder_options)
+    chosen = run_in(certbot, tmp_path, *order, keys="1\n")
+    assert chosen.returncode == 0, chosen.output
+    assert "1: Runs an HTTP server locally" in chosen.output
+    assert "garr-tcs" not in chosen.output.replace(str(tmp_path), "")
+    assert params(certbot, OTHERS)["server"] == neighbour.directory_url
+    assert params(certbot, OTHERS)["authenticator"] == "standalone"
+    assert [key for key in params(certbot, OTHERS) if "tcs" in key] == []
+    assert at_first() == []
+    assert not (certbot.work_dir / "garr-tcs").exists()
