@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from journeys import one_line
+from journeys import conf, one_line
 
 from certbot_garr_tcs.sandbox.runner import dns_names
 
@@ -42,25 +42,14 @@ def test_names_that_nobody_can_prove_are_named_in_one_error(certbot, make_practi
 
 
 def test_a_section_proves_what_the_ca_has_not_validated(certbot, make_pebble, resolver):
-    """With EAB and a section of its own a name is proved to a CA that validates for real, at the renewal too."""
-    pebble = make_pebble(dns_server=resolver, environment={"PEBBLE_AUTHZREUSE": "0"})
-    certbot.use(pebble, standalone(pebble, "elsewhere.example"))
-    certbot.certonly(NAME)
-    before = certbot.certificate(NAME)
-    assert dns_names(before) == [NAME]
-    certbot.run("renew", "--force-renewal")
-    assert certbot.certificate(NAME).serial_number != before.serial_number
-    assert "standalone" not in (certbot.config_dir / "renewal" / f"{NAME}.conf").read_text(encoding="utf-8")
-
-
-def test_the_journey_survives_rejected_nonces(certbot, make_pebble, resolver):
-    """While Pebble rejects nonces, as it does by default, a certificate is issued, renewed and revoked.
+    """A certificate is issued, renewed and revoked by a CA that validates for real, wants EAB and rejects nonces.
 
     Certbot tries a request once more by itself; two rejections in a row end the run, and the next run,
     which the timer would make, has to find nothing broken.
     """
-    pebble = make_pebble(dns_server=resolver, environment={"PEBBLE_WFE_NONCEREJECT": NONCES_REJECTED_PERCENT})
-    certbot.use(pebble, standalone(pebble))
+    environment = {"PEBBLE_WFE_NONCEREJECT": NONCES_REJECTED_PERCENT, "PEBBLE_AUTHZREUSE": "0"}
+    pebble = make_pebble(dns_server=resolver, environment=environment)
+    certbot.use(pebble, standalone(pebble, "elsewhere.example"))
 
     def run(*arguments):
         for _ in range(5):
@@ -72,9 +61,11 @@ def test_the_journey_survives_rejected_nonces(certbot, make_pebble, resolver):
 
     run("certonly", "-n", "--garr-tcs", "-d", NAME)
     issued = certbot.certificate(NAME)
+    assert dns_names(issued) == [NAME]
     run("renew", "--force-renewal")
     renewed = certbot.certificate(NAME)
     assert renewed.serial_number != issued.serial_number
+    assert "standalone" not in conf(certbot, NAME)
     run("revoke", "-n", "--cert-path", str(certbot.live(NAME)), "--garr-tcs", "--no-delete-after-revoke")
     assert pebble.is_revoked(renewed)
     assert not pebble.is_revoked(issued)

@@ -10,6 +10,7 @@ from harness import sampled_command_lines
 from journeys import NAME, account_of, conf, key_ids, one_line, orders, params, run_in, since_now, walk
 
 from certbot_garr_tcs.sandbox.runner import dns_names
+from certbot_garr_tcs.sandbox.settings import account_section
 
 pytestmark = pytest.mark.integration
 
@@ -203,3 +204,24 @@ def test_a_stored_must_staple_does_not_come_along_to_harica(certbot, first, seco
     assert "must_staple is dropped" in one_line(moved.output)
     assert certbot.certificate(NAME) in second.issued()
     assert params(certbot, NAME).get("must_staple", "False") == "False"
+
+
+def test_the_account_fits_the_file(certbot, first):
+    """Another key ID at the same CA is no reason to go on silently with the account of the one before."""
+    certbot.use(first)
+    certbot.run("register", "-n", "--garr-tcs")
+    (account,) = certbot.account_ids()
+    key_id, hmac_key = first.add_key()
+    certbot.write_ini(account_section(first.directory_url, key_id, hmac_key))
+    asked = since_now(first)
+    refused = certbot.certonly(NAME, check=False)
+    assert refused.returncode == 1
+    said = one_line(refused.output)
+    assert account in said
+    assert "--account ID" in said
+    assert orders(asked()) == []
+    certbot.run("certonly", "-n", "-a", "garr-tcs", "-d", NAME, "--account", account)
+    certbot.run("renew")
+    assert len(orders(asked())) == 2
+    assert key_ids(asked()) == []
+    assert params(certbot, NAME)["account"] == account
