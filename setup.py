@@ -11,11 +11,12 @@ HERE = Path(__file__).resolve().parent
 SANDBOX = ["acme2certifier==0.46.3"]
 
 TEST = [
-    "build>=1.0",
+    "certbot-dns-rfc2136>=2.1",
     "coverage[toml]>=7.10",
     "mypy==2.4.1",
     "pytest>=8",
     "pytest-cov>=5",
+    "pytest-xdist>=3.5",
     "ruff==0.17.6",
     "trustme>=1.1",
     "types-requests>=2.28",
@@ -39,7 +40,7 @@ setup(
         "dnspython>=2.3",
         "zope.interface>=5.4",
     ],
-    extras_require={"sandbox": SANDBOX, "test": TEST + SANDBOX, "docs": ["sphinx>=7", "myst-parser>=2"]},
+    extras_require={"sandbox": SANDBOX, "test": TEST + SANDBOX, "docs": ["mkdocs>=1.6"]},
     entry_points={
         "certbot.plugins": ["garr-tcs = certbot_garr_tcs.plugin:Configurator"],
         "console_scripts": ["certbot-garr-tcs = certbot_garr_tcs.command:main"],

@@ -68,8 +68,9 @@ def settle(config: Any, settings: Configuration | None, state: StateFolder, occa
     if occasion.run is Run.STAGING and lineage and not config.break_my_certs:
         rules.check_replacement(selected, lineage.name, lineage.server)
     notices = list(selected.notices)
-    if stored_server and stored_server != selected.directory_url and occasion.run is Run.LIVE:
-        notices.append(_move_notice(config, lineage, stored_server, selected))
+    # Only a renewal is sure to issue: certonly may yet find that nothing is due.
+    if config.verb == "renew" and occasion.run is Run.LIVE and stored_server not in {None, selected.directory_url}:
+        notices.append(_move_notice(config, lineage, str(stored_server), selected))
     notices += _check_order(config, occasion, selected)
     chosen, more = _choose_account(config, occasion, selected, stored_server, Rosters(state))
     for notice in [*notices, *more]:

@@ -80,10 +80,14 @@ class Configurator(common.Plugin, interfaces.Authenticator):
         Where they can do nothing, both types are offered: then ``perform`` names all such names at once,
         instead of Certbot the first one.
         """
+        from certbot_garr_tcs import compat  # noqa: PLC0415
         from certbot_garr_tcs.challenges.routing import preferences  # noqa: PLC0415
 
         types = {"dns-01": challenges.DNS01, "http-01": challenges.HTTP01}
         found = preferences(identifier, self._solvers.sections, self.config.pref_challs)
+        if f"*.{identifier}" in compat.identifiers(self.config):
+            # Certbot asks by the name without "*."; the CA offers nothing but dns-01 for a wildcard.
+            found = tuple(dict.fromkeys([*found, "dns-01"]))
         return [types[kind] for kind in found or types]
 
     def perform(self, achalls: list[achallenges.AnnotatedChallenge]) -> list[challenges.ChallengeResponse]:

@@ -35,14 +35,16 @@ def registration_notice(selection: Selection) -> str:
     """Say that an account is about to be registered, and what to do if the CA refuses."""
     if selection.binding is None:
         return f"Registering an account at {selection.title}."
-    once = (
-        f" (a pair works once there: make a new one in {selection.portal})"
-        if selection.preset and selection.preset.eab_once
-        else f" (from {selection.portal})"
-    )
+    preset = selection.preset
+    if preset is None:
+        once = "; at many CAs a pair works only once: if it was used, make a new one"
+    elif preset.eab_once:
+        once = "; a pair works only once there: if it was used, make a new one"
+    else:
+        once = ""
     return (
         f"Registering an account at {selection.title} with EAB key ID {selection.binding.short_key_id}. If the CA "
-        f"refuses it, compare eab-kid and eab-hmac-key with the CA's portal{once}."
+        f"refuses it, compare eab-kid and eab-hmac-key with those in {selection.portal}{once}."
     )
 
 

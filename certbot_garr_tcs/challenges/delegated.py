@@ -122,7 +122,7 @@ class DelegatedSolver:
 
     def _failed(self, what: str, challenges: Iterable[Challenge], error: Exception) -> ChallengeError:
         logger.debug("%s: %s", self._name, what, exc_info=error)
-        names = ", ".join(dict.fromkeys(challenge.identifier for challenge in challenges))
+        names = ", ".join(sorted({challenge.identifier for challenge in challenges}))
         return ChallengeError(
             f"{self._section.title} via {self._name} {what} {names}: {_text(error)}",
             _next_step(self._section, error),

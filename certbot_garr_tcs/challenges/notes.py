@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import os
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +15,6 @@ from certbot_garr_tcs.errors import GarrTcsError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
-    from typing import TextIO
 
     from certbot_garr_tcs.state import StateFolder
 
@@ -49,14 +49,16 @@ class Notes:
         """Start with no notes; nothing is written before the first one."""
         self._state = state
         self._name = f"{_PREFIX}{uuid.uuid4().hex}"
-        self._lock: TextIO | None = None
+        self._lock: int | None = None
         self._presented: dict[Presented, None] = {}
 
     def add(self, presented: Iterable[Presented]) -> None:
         """Write down, on disk when this returns, what is about to be published."""
         self._presented.update(dict.fromkeys(presented))
         if self._lock is None:
-            self._lock = (self._state.make() / f"{self._name}.lock").open("a", encoding="utf-8")
+            # A bare descriptor: it is closed with the process, never by garbage collection before.
+            path = self._state.make() / f"{self._name}.lock"
+            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._write()
 
@@ -94,7 +96,7 @@ class Notes:
             # The document first: without it the lock means nothing to anybody.
             _remove(self._state.path / f"{self._name}.json")
             _remove(self._state.path / f"{self._name}.lock")
-            self._lock.close()
+            os.close(self._lock)
             self._lock = None
 
 

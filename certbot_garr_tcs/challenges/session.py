@@ -181,7 +181,7 @@ def _text(error: BaseException) -> str:
 
 
 def _not_covered(challenges: Sequence[Challenge], sections: Sequence[SolverSection]) -> ChallengeError:
-    names = ", ".join(dict.fromkeys(challenge.identifier for challenge in challenges))
+    names = ", ".join(sorted({challenge.identifier for challenge in challenges}))  # the CA's order is chance
     where = f" of {sections[0].source}" if sections else " of garr-tcs.ini"
     return ChallengeError(
         f"the CA has not validated {names} beforehand, and no section{where} can prove control there",
@@ -203,7 +203,7 @@ def _suggestions(challenges: Sequence[Challenge]) -> list[str]:
         suffixes.setdefault(challenge.challenge_type, []).append(suffix)
     return [
         f"[{kind} {suffix}]"
-        for kind, found in suffixes.items()
-        for suffix in dict.fromkeys(found)
+        for kind, found in sorted(suffixes.items())
+        for suffix in sorted(set(found))
         if not any(suffix.endswith(f".{other}") for other in found)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from contextlib import contextmanager
@@ -198,3 +199,25 @@ def test_names_that_nothing_covers_are_named_before_anything_is_published(certbo
     assert "the CA has not validated a.example.org, b.example.org beforehand" in " ".join(result.output.split())
     assert "[dns-01 example.org]" in result.output
     assert world.lab.primary.serial("example.it") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_certbot_that_is_told_to_end_takes_its_proofs_back(certbot, world, number):
+    """In the middle of another plugin's long sleep, a signal ends Certbot and leaves no proof behind."""
+    sleepy = world.ini().replace("propagation-seconds = 1", "propagation-seconds = 300")
+    certbot.use(world.pebble, sleepy)
+    names = [part for name in ("example.it", "example.net") for part in ("-d", name)]
+    with certbot.bound.start("certonly", "-n", "-a", "garr-tcs", *names) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not world.lab.primary.txt("_acme-challenge.example.net"):
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline, "nothing is published"
+                time.sleep(0.1)
+            assert world.lab.primary.txt("_acme-challenge.example.it"), "our own record comes first"
+            process.send_signal(number)
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode != 0
+    assert world.left_behind() == set()

@@ -91,7 +91,7 @@ class FakeDns(common.Plugin, interfaces.Authenticator):
         """Fail where the test says so."""
         self._fail("prepare")
 
-    def get_chall_pref(self, domain):  # noqa: ARG002 - Certbot's signature
+    def get_chall_pref(self, domain):
         """Do dns-01 only."""
         return [acme_challenges.DNS01]
 
@@ -239,7 +239,7 @@ def test_a_plugin_that_cannot_be_prepared_says_why(config, fake):
 
 def test_a_plugin_that_does_nothing_is_refused(config, fake, monkeypatch):
     """A plugin that offers no challenge at all is refused without a broken sentence."""
-    monkeypatch.setattr(fake, "get_chall_pref", lambda self, domain: [])  # noqa: ARG005
+    monkeypatch.setattr(fake, "get_chall_pref", lambda self, domain: [])
     with pytest.raises(ConfigError, match=r"does not do dns-01\. Name another plugin\."):
         DelegatedSolver(section("dns-fake", DNS_01), config)
 
@@ -307,7 +307,7 @@ def test_defaults_that_a_plugin_shares_stay_as_they_are():
     shared: list[str] = []
 
     class Collect(argparse.Action):
-        def __call__(self, parser, namespace, values, option_string=None):  # noqa: ARG002 - argparse's signature
+        def __call__(self, parser, namespace, values, option_string=None):
             getattr(namespace, self.dest).append(values)
 
     class Plugin:
@@ -479,7 +479,7 @@ def test_passes_on_the_plugins_own_advice(config, fake, monkeypatch):
     """After the CA said no to a record, what the plugin advises is one line; without advice there is none."""
     asked = [challenge("a.example.it", DNS_01)]
     solver = DelegatedSolver(section("dns-fake", DNS_01), config)
-    monkeypatch.setattr(fake, "auth_hint", lambda self, achalls: f"wait\nlonger for {len(achalls)}")  # noqa: ARG005
+    monkeypatch.setattr(fake, "auth_hint", lambda self, achalls: f"wait\nlonger for {len(achalls)}")
     assert solver.describe(asked) == "wait longer for 1"
     monkeypatch.setattr(fake, "auth_hint", None)
     assert solver.describe(asked) == ""
@@ -487,7 +487,7 @@ def test_passes_on_the_plugins_own_advice(config, fake, monkeypatch):
 
 def test_says_where_http_names_lead(config, root):
     """After the CA said no to a web server's proof, the hint is about the name's addresses."""
-    solver = DelegatedSolver(section("webroot", webroot_path=root), config, resolve=lambda name, kind: [])  # noqa: ARG005
+    solver = DelegatedSolver(section("webroot", webroot_path=root), config, resolve=lambda name, kind: [])
     assert solver.describe([challenge("a.example.it")]).startswith("a.example.it has no address at this moment.")
 
 

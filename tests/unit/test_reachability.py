@@ -101,7 +101,7 @@ def test_names_are_looked_up_at_the_same_time_and_not_too_many():
     """Ten slow names take as long as one; more than ten are counted, not looked up."""
     meeting = threading.Barrier(MOST_NAMES, timeout=10)
 
-    def slow(name, record_type):  # noqa: ARG001 - the resolver's signature
+    def slow(name, record_type):
         meeting.wait()
         return []
 

@@ -168,7 +168,7 @@ def test_waits_overlap():
     barrier = threading.Barrier(2, timeout=10)
 
     class Meeting(Board):
-        def wait(self, challenges):  # noqa: ARG002 - ISolver's signature
+        def wait(self, challenges):
             barrier.wait()
 
     running = session([Meeting(), Meeting()], dns("example.it"), dns("example.com"))
@@ -183,18 +183,20 @@ def test_waits_overlap():
         (asked("www.example.it"), "[dns-01 example.it]"),
         (asked("example.it"), "[dns-01 example.it]"),
         (asked("www.example.it", "a.b.example.it", "example.it"), "[dns-01 example.it]"),
-        (asked("www.example.it", "www.example.com"), "[dns-01 example.it] and [dns-01 example.com]"),
+        (asked("www.example.it", "www.example.com"), "[dns-01 example.com] and [dns-01 example.it]"),
         (asked("www.example.it", kind=HTTP_01), "[http-01 www.example.it]"),
         (asked("192.0.2.1", kind=HTTP_01), "[http-01 192.0.2.1]"),
+        (asked("b.it", kind=HTTP_01) + asked("a.it"), "[dns-01 a.it] and [http-01 b.it]"),
         (asked("WWW.example.it.", "mail.EXAMPLE.it"), "[dns-01 example.it]"),
     ],
 )
 def test_names_that_no_section_covers(challenges, suggestion):
     """One error names them all, who can mend it at the CA, and the section that would do it here."""
     with pytest.raises(ChallengeError) as caught:
-        Session(lambda section: Board(), [dns("example.org")]).prove(challenges)  # noqa: ARG005
+        Session(lambda section: Board(), [dns("example.org")]).prove(challenges)
+    names = ", ".join(sorted(challenge.identifier for challenge in challenges))
     assert str(caught.value) == (
-        f"the CA has not validated {', '.join(challenge.identifier for challenge in challenges)} beforehand, and no "
+        f"the CA has not validated {names} beforehand, and no "
         "section of /etc/letsencrypt/garr-tcs.ini can prove control there. Ask your organisation's administrator "
         "to have the CA validate what is missing, in the CA's portal; or prove it here, with a section such as "
         f"{suggestion}."
@@ -204,13 +206,13 @@ def test_names_that_no_section_covers(challenges, suggestion):
 def test_apex_and_wildcard_are_one_name_in_a_message():
     """Two challenges for one name do not name it twice."""
     with pytest.raises(ChallengeError, match=r"has not validated example\.it beforehand"):
-        Session(lambda section: Board(), []).prove(asked("example.it", "example.it"))  # noqa: ARG005
+        Session(lambda section: Board(), []).prove(asked("example.it", "example.it"))
 
 
 def test_a_file_without_sections_is_named_too():
     """Where there is no section at all, the message still says where one would go."""
     with pytest.raises(ChallengeError, match=r"no section of garr-tcs\.ini can prove"):
-        Session(lambda section: Board(), []).prove(asked("www.example.it"))  # noqa: ARG005
+        Session(lambda section: Board(), []).prove(asked("www.example.it"))
 
 
 def test_nothing_is_presented_where_one_name_is_not_covered():
@@ -255,7 +257,7 @@ def test_what_is_no_solver_is_found_when_it_is_built():
     class Half:
         challenge_type = DNS_01
 
-        def present(self, challenges):  # noqa: ARG002 - ISolver's signature
+        def present(self, challenges):
             raise AssertionError
 
     with pytest.raises(Invalid):
@@ -345,7 +347,7 @@ def test_solvers_that_still_look_keep_no_program_alive():
     daemons = []
 
     class Looking(Board):
-        def wait(self, challenges):  # noqa: ARG002 - ISolver's signature
+        def wait(self, challenges):
             daemons.append(threading.current_thread().daemon)
 
     session([Looking()], dns()).prove(asked("example.it"))
@@ -405,7 +407,7 @@ def test_each_solver_describes_its_own():
             raise ChallengeError(f"cannot see {challenges}")
 
     class Mute(Board):
-        def describe(self, challenges):  # noqa: ARG002 - the solvers' signature
+        def describe(self, challenges):
             return ""
 
     names = ["a.it", "b.it", "c.it", "d.it", "e.it"]

@@ -8,12 +8,17 @@ from certbot_garr_tcs.errors import DnsError
 
 
 class UpdateRefusedError(DnsError):
-    """The server answered, and said no: nothing of the UPDATE was applied (RFC 2136 §3.7)."""
+    """The server answered, and said no.
+
+    ``definite``: nothing of the UPDATE was applied (RFC 2136 §3.7). SERVFAIL alone leaves that open: a
+    secondary that forwards UPDATEs (§6) says it too when the primary's answer is lost.
+    """
 
     def __init__(self, message: str, hint: str, answer: str) -> None:
         """Keep the answer code beside message and hint."""
         super().__init__(message, hint)
         self.answer = answer
+        self.definite = answer != "SERVFAIL"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ LONGEST_PAUSE_SECONDS = 5.0
 PAUSE_SHARE = 0.1
 """Of the time waited so far, the next pause is this share: the delay found is never much overrun."""
 
+_LEAST_PAUSE_SECONDS = 0.01
+"""So that rounding never makes the last pause before a deadline so short that no time passes."""
+
 _ERRORS_TOLD = 6
 
 
@@ -89,7 +92,7 @@ def wait_until_shown(
         if overdue:
             raise _too_late(overdue, watches, waited)
         nearest = min(watch.expectation.timeout_seconds for watch in pending)
-        sleep(min(next_pause_seconds(waited), nearest - waited))
+        sleep(max(_LEAST_PAUSE_SECONDS, min(next_pause_seconds(waited), nearest - waited)))
 
 
 def next_pause_seconds(waited_seconds: float) -> float:
@@ -141,10 +144,9 @@ def _too_late(overdue: Sequence[Watch], watches: Sequence[Watch], waited: float)
         told.append(f"and {len(overdue) - _ERRORS_TOLD} more")
     zones = ", ".join(dict.fromkeys(str(watch.expectation.zone) for watch in overdue))
     who = "resolvers" if overdue[0].witness.recursive else "name servers"
-    shown = sum(not watch.missing for watch in watches)
     return ChallengeError(
-        f"after {waited:.0f} s, {len(overdue)} addresses of {who} of {zones} do not show the TXT records"
-        f" ({shown} do): {'; '.join(told)}",
+        f"after {waited:.0f} s, {len(overdue)} of {len(watches)} addresses of {who} of {zones} do not show the"
+        f" TXT records: {'; '.join(told)}",
         next_step([watch.last.seen for watch in overdue]),
     )
 

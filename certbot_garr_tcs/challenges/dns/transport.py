@@ -62,14 +62,15 @@ def exchange(wire: bytes, endpoint: Endpoint, *, timeout_seconds: float, tcp: bo
     except (TimeoutError, socket.timeout) as error:  # two classes before Python 3.10
         raise NoAnswerError(_what(endpoint, tcp=tcp), Silence.TIMED_OUT) from error
     except OSError as error:
-        raise NoAnswerError(_what(endpoint, tcp=tcp), _silence(error)) from error
+        raise NoAnswerError(_what(endpoint, tcp=tcp), silence_of(error)) from error
 
 
 def _what(endpoint: Endpoint, *, tcp: bool) -> str:
     return f"{endpoint} ({'TCP' if tcp else 'UDP'})"
 
 
-def _silence(error: OSError) -> Silence:
+def silence_of(error: OSError) -> Silence:
+    """Tell from an error of the socket why nothing comes back."""
     if error.errno == errno.ECONNREFUSED:
         return Silence.CLOSED
     if error.errno in _NO_ROUTE:

@@ -73,10 +73,9 @@ def _sender(client: Client, *, add: bool) -> Callable[[tuple[Door, tuple[Entry, 
         message = build_update(door.zone, [entry.record for entry in entries], add=add)
         try:
             client.update(door.endpoints, message, door.key, door.section)
-        except UpdateRefusedError as error:
-            raise _NoError(*_in_their_words(error, entries)) from error
         except ChallengeError as error:
-            raise ChallengeError(*_in_their_words(error, entries)) from error
+            definite = isinstance(error, UpdateRefusedError) and error.definite
+            raise (_NoError if definite else ChallengeError)(*_in_their_words(error, entries)) from error
 
     return send_one
 

@@ -17,8 +17,9 @@ import dns.opcode
 class Relay:
     """Listen on one address, answer from another.
 
-    ``delay_seconds`` is added to each round trip. ``deaf``: messages are swallowed. ``keep_answers``:
-    messages are passed on, and the answers swallowed. ``counted``: messages by protocol and opcode.
+    ``delay_seconds`` is added to each round trip. ``deaf``: messages are swallowed.
+    ``swallow_update_answers``: UPDATEs are passed on, and their answers swallowed. ``counted``: messages
+    by protocol and by opcode.
     """
 
     address: str
@@ -26,8 +27,13 @@ class Relay:
     upstream: tuple[str, int]
     delay_seconds: float = 0.0
     deaf: bool = False
-    keep_answers: bool = False
+    swallow_update_answers: bool = False
     counted: Counter[str] = field(default_factory=Counter)
+
+    def swallows_answer_to(self, wire: bytes) -> bool:
+        """Tell whether whoever sent this message is to hear nothing."""
+        opcode = dns.opcode.from_flags(struct.unpack("!H", wire[2:4])[0])
+        return self.swallow_update_answers and opcode == dns.opcode.UPDATE
 
     def count(self, wire: bytes, protocol: str) -> None:
         """Note one message."""
@@ -106,7 +112,7 @@ class _Front(asyncio.DatagramProtocol):
         try:
             transport.sendto(data)
             got = await asyncio.wait_for(answer, 10)
-            if not self._relay.keep_answers:
+            if not self._relay.swallows_answer_to(data):
                 self._transport.sendto(got, addr)
         except (OSError, asyncio.TimeoutError):
             pass  # as a network would: whoever asked hears nothing
@@ -139,7 +145,7 @@ async def _pass_stream(relay: Relay, reader: asyncio.StreamReader, writer: async
             await asyncio.sleep(relay.delay_seconds)
             back_writer.write(struct.pack("!H", len(message)) + message)
             answer = await _read(back_reader)
-            if not relay.keep_answers:
+            if not relay.swallows_answer_to(message):
                 writer.write(struct.pack("!H", len(answer)) + answer)
                 await writer.drain()
     finally:

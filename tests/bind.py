@@ -18,7 +18,7 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - dataclasses name it in their fields
 
 import dns.exception
 import dns.flags
@@ -28,7 +28,6 @@ import dns.opcode
 import dns.query
 import dns.rcode
 import dns.rdatatype
-
 from relay import Relay, Relays
 
 from certbot_garr_tcs.challenges.sections import TsigKey
@@ -127,6 +126,18 @@ class Named:
             for rdata in rrset
         }
 
+    def all_txt(self, zone: str) -> dict[str, set[str]]:
+        """Return every TXT value of the zone, by name, as a zone transfer shows them."""
+        found: dict[str, set[str]] = {}
+        origin = dns.name.from_text(zone)
+        transfer = dns.query.xfr(LOOPBACK, zone, port=self.own_port, timeout=5, lifetime=5, relativize=False)
+        for message in transfer:
+            for rrset in message.answer:
+                if rrset.rdtype == dns.rdatatype.TXT:
+                    name = rrset.name.derelativize(origin).to_text()
+                    found.setdefault(name, set()).update(b"".join(one.strings).decode() for one in rrset)
+        return found
+
     def serial(self, zone: str) -> int:
         """Return the serial of the zone's SOA."""
         return self.ask(zone, "SOA").answer[0][0].serial
@@ -161,7 +172,7 @@ class BindLab:
     told by the lab; ``None``: only by ``catch_up``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a lab is made of
         self,
         folder: Path,
         zones: list[Zone],
@@ -285,18 +296,22 @@ class BindLab:
         due: list[tuple[float, str]] = []
         assert self._lag_seconds is not None
         while not self._ending.wait(0.02):
-            for zone in known:
-                try:
-                    serial = self.primary.serial(zone)
-                except (dns.exception.DNSException, OSError):
-                    continue  # the test has stopped the primary
-                if serial != known[zone]:
+            for zone, before in list(known.items()):
+                serial = self._serial_now(zone, before)
+                if serial != before:
                     known[zone] = serial
                     due.append((time.monotonic() + self._lag_seconds, zone))
             while due and due[0][0] <= time.monotonic():
                 _, zone = due.pop(0)
                 for secondary in self.secondaries:
                     secondary.notify(zone)
+
+    def _serial_now(self, zone: str, otherwise: int) -> int:
+        """Return the primary's serial, or ``otherwise`` where a test has stopped the primary."""
+        try:
+            return self.primary.serial(zone)
+        except (dns.exception.DNSException, OSError):
+            return otherwise
 
 
 def free_port(addresses: list[str]) -> int:

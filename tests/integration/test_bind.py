@@ -1,0 +1,484 @@
+"""The dns-01 solver against real BIND: good days and bad ones, and no TXT record left after any."""
+
+from __future__ import annotations
+
+import base64
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import dns.name
+import pytest
+from bind import BindLab, Zone, free_port, make_key, skip_or_fail
+from fakes import FakeDns, fails, lame, nothing
+
+from certbot_garr_tcs.challenges.dns.answers import UpdateRefusedError
+from certbot_garr_tcs.challenges.dns.client import Client
+from certbot_garr_tcs.challenges.dns.endpoints import Endpoint
+from certbot_garr_tcs.challenges.dns.lookup import Surroundings
+from certbot_garr_tcs.challenges.dns.signing import to_key
+from certbot_garr_tcs.challenges.dns.transport import exchange
+from certbot_garr_tcs.challenges.dns.updates import TxtRecord, build_update
+from certbot_garr_tcs.challenges.interfaces import Challenge
+from certbot_garr_tcs.challenges.notes import Notes
+from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
+from certbot_garr_tcs.challenges.sections import DNS_01, Rfc2136Settings, SolverSection, TsigKey
+from certbot_garr_tcs.errors import ChallengeError
+from certbot_garr_tcs.state import StateFolder
+
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(skip_or_fail()), reason=skip_or_fail())]
+
+KEY = make_key("acme-it")
+OTHER = make_key("acme-com")
+STALE = {f"stale value number {number:030}" for number in range(50)}
+
+IT = Zone(
+    "example.it",
+    policy="grant acme-it wildcard *.example.it. TXT;",
+    records="\n".join(
+        [
+            *[f'_acme-challenge.old TXT "{value}"' for value in sorted(STALE)],
+            "_acme-challenge.moved CNAME moved.acme.example.com.",
+            "_acme-challenge.locked CNAME locked.example.org.",
+            "_acme-challenge.round CNAME round.example.it.",
+            "round CNAME _acme-challenge.round.example.it.",
+        ]
+    ),
+)
+COM = Zone("acme.example.com", policy="grant acme-com subdomain acme.example.com. TXT;")
+ORG = Zone("example.org", policy="grant acme-it name nothing.example.org. TXT;")
+
+
+def challenge(name: str, value: str = "") -> Challenge:
+    return Challenge(name, DNS_01, value or f"value for {name}")
+
+
+def patient(server: str | None, key: TsigKey | None = KEY, seconds: float = 15.0, zone: str | None = None):
+    return Rfc2136Settings(server=server, zone=zone, tsig=key, timeout_seconds=seconds)
+
+
+def section(how: Rfc2136Settings, suffix: str = "") -> SolverSection:
+    return SolverSection(DNS_01, suffix, how, Path("garr-tcs.ini"))
+
+
+def impatient(wire, endpoint, *, timeout_seconds, tcp):
+    """Carry as always, but give up early: for servers that are known to stay silent."""
+    return exchange(wire, endpoint, timeout_seconds=0.3, tcp=tcp)
+
+
+class Runner:
+    """Make solvers for a lab, and end with no TXT record but those of the zone files."""
+
+    def __init__(self, lab: BindLab, folder: Path) -> None:
+        self.lab = lab
+        self.state = StateFolder(folder)
+        self.resolver = Endpoint(lab.primary.address, lab.port)
+        self.lines: list[str] = []
+
+    def solver(self, *sections: SolverSection, resolver: Endpoint | None = None, carry=exchange):
+        return Rfc2136Solver(
+            sections or [section(patient(self.lab.server))],
+            Notes(self.state),
+            client=Client(carry),
+            surroundings=Surroundings((resolver or self.resolver,), port=self.lab.port),
+            progress=self.lines.append,
+        )
+
+    def left(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for zone in self.lab.zones:
+            found.update(self.lab.primary.all_txt(zone.name))
+        if found.get("_acme-challenge.old.example.it.") == STALE:
+            del found["_acme-challenge.old.example.it."]
+        return found
+
+    def notes(self) -> list[Path]:
+        return list(self.state.path.glob("presented-*"))
+
+    def fails(self, solver: Rfc2136Solver, *challenges: Challenge) -> ChallengeError:
+        """Run all of it as the session does, and return what went wrong."""
+        try:
+            solver.present(challenges)
+            solver.wait(challenges)
+        except ChallengeError as error:
+            return error
+        finally:
+            try:
+                solver.clean_up(challenges)
+            except ChallengeError:
+                assert self.notes(), "what could not be cleaned is not noted"
+        raise AssertionError("it did not fail")
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """Give one server with the zones of this page."""
+    with BindLab(tmp_path / "lab", [IT, COM, ORG], [KEY, OTHER]) as running:
+        yield running
+
+
+@pytest.fixture
+def run(lab, tmp_path):
+    """Give a runner, and look for TXT records and notes at the end."""
+    runner = Runner(lab, tmp_path)
+    yield runner
+    assert runner.left() == {}
+
+
+def test_two_zones_two_keys_and_a_cname_between_them(run):
+    """Apex, wildcard, twenty names and one behind a CNAME: each zone gets one UPDATE to add, one to delete."""
+    sections = [
+        section(patient(run.lab.server), "example.it"),
+        section(patient(run.lab.server), "h7.example.it"),
+        section(patient(run.lab.server, OTHER), "acme.example.com"),
+    ]
+    solver = run.solver(*sections)
+    challenges = [challenge(f"h{number}.example.it") for number in range(20)]
+    challenges += [challenge("example.it", "apex"), challenge("example.it", "wildcard"), challenge("moved.example.it")]
+    challenges += [challenge("www.acme.example.com")]
+    solver.present(challenges)
+    solver.wait(challenges)
+    assert run.lab.primary.txt("_acme-challenge.example.it") == {"apex", "wildcard"}
+    assert run.lab.primary.txt("moved.acme.example.com") == {"value for moved.example.it"}
+    assert run.lab.primary.relay.counted["UPDATE"] == 2
+    solver.clean_up(challenges)
+    assert run.lab.primary.relay.counted["UPDATE"] == 4
+    assert run.notes() == []
+
+
+def test_a_hundred_names_and_two_late_secondaries(tmp_path):
+    """The wait ends soon after the last secondary has the zone, and costs few questions."""
+    with BindLab(tmp_path / "lab", [IT], [KEY], secondaries=2, lag_seconds=1.5, delay_seconds=0.02) as lab:
+        run = Runner(lab, tmp_path)
+        solver = run.solver()
+        challenges = [challenge(f"h{number}.example.it") for number in range(100)]
+        solver.present(challenges)
+        solver.wait(challenges)
+        for secondary in lab.secondaries:
+            assert secondary.txt("_acme-challenge.h99.example.it") == {"value for h99.example.it"}
+        assert run.lines[-1].startswith("TXT records seen at 3 of 3 name servers")
+        solver.clean_up(challenges)
+        counted = lab.primary.relay.counted
+        assert (counted["UPDATE"], counted["TCP"]) == (2, 2)
+        for secondary in lab.secondaries:
+            assert secondary.relay.counted["QUERY"] < 150
+        assert run.left() == {}
+
+
+def test_no_key_is_needed_where_the_server_asks_for_none(tmp_path):
+    """A server with an address list and no key works, found by the SOA of the zone alone."""
+    zone = Zone("example.it", extra="allow-update { 127.0.0.1; };")
+    with BindLab(tmp_path / "lab", [zone], []) as lab:
+        run = Runner(lab, tmp_path)
+        solver = run.solver(section(patient(None, None)))
+        solver.present([challenge("www.example.it")])
+        solver.wait([challenge("www.example.it")])
+        solver.clean_up([challenge("www.example.it")])
+        assert lab.primary.relay.counted["UPDATE"] == 2
+        assert run.left() == {}
+
+
+@pytest.mark.parametrize("algorithm", ["hmac-sha224", "hmac-sha384", "hmac-sha512", "hmac-sha1", "hmac-md5"])
+def test_every_algorithm_is_what_bind_takes_it_for(tmp_path, algorithm):
+    """The names of the algorithms are BIND's, old ones included."""
+    key = make_key("acme-it", algorithm)
+    with BindLab(tmp_path / "lab", [IT], [key]) as lab:
+        run = Runner(lab, tmp_path)
+        solver = run.solver(section(patient(lab.server, key)))
+        solver.present([challenge("www.example.it")])
+        solver.clean_up([challenge("www.example.it")])
+        assert run.left() == {}
+
+
+def test_server_down(run):
+    """A server that is down is told with zone, server and the next step."""
+    port = free_port([run.lab.primary.address])
+    error = run.fails(run.solver(section(patient(f"{run.lab.primary.address}:{port}"))), challenge("www.example.it"))
+    assert error.message == (f"UPDATE of example.it. at {run.lab.primary.address} port {port}: connection refused")
+    assert "name it as server in [dns-01]" in error.hint
+
+
+def test_server_silent(run):
+    """A server that swallows everything is told as one that gives no answer."""
+    silent = FakeDns({}, address=run.lab.primary.address)  # its port is open, and nobody reads
+    try:
+        error = run.fails(run.solver(section(patient(silent.server)), carry=impatient), challenge("www.example.it"))
+    finally:
+        silent._udp.close()
+        silent._tcp.close()
+    assert error.message == (f"UPDATE of example.it. at {silent.address} port {silent.port}: no answer")
+
+
+def test_refused(run):
+    """A key without the right to this name: REFUSED, and what to grant."""
+    error = run.fails(run.solver(section(patient(run.lab.server, OTHER))), challenge("www.example.it"))
+    assert error.message == f"UPDATE of example.it. at {_at(run)}: REFUSED"
+    assert "grant key acme-com. TXT records" in error.hint
+
+
+def test_refused_without_key(run):
+    """No key at all: REFUSED, and where to name one."""
+    error = run.fails(run.solver(section(patient(run.lab.server, None))), challenge("www.example.it"))
+    assert error.message == f"UPDATE of example.it. at {_at(run)}: REFUSED"
+    assert "tsig-keyfile" in error.hint
+
+
+def test_a_name_in_no_zone_of_ours(run):
+    """A server that is not authoritative for the zone: NOTAUTH, and which section to add."""
+    elsewhere = {("_acme-challenge.www.example.net", "CNAME"): nothing("example.net.")}
+    with FakeDns(elsewhere) as resolver:
+        error = run.fails(run.solver(resolver=resolver.endpoint), challenge("www.example.net"))
+    assert error.message == f"UPDATE of example.net. at {_at(run)}: NOTAUTH"
+    assert "add a section for example.net." in error.hint
+
+
+def test_a_zone_that_does_not_hold_the_name(run):
+    """A zone written into the section that cannot be right is found before anything is sent."""
+    solver = run.solver(section(patient(run.lab.server, zone="example.org")))
+    with pytest.raises(Exception, match=r"is not inside zone example\.org\. of \[dns-01\]"):
+        solver.present([challenge("www.example.it")])
+
+
+def test_notzone(lab):
+    """BIND's NOTZONE has its own hint."""
+    message = build_update(
+        dns.name.from_text("example.it"), [TxtRecord(dns.name.from_text("www.example.org"), "x")], add=True
+    )
+    with pytest.raises(UpdateRefusedError) as caught:
+        Client().update([Endpoint(lab.primary.address, lab.port)], message, to_key(KEY))
+    assert caught.value.message.endswith(": NOTZONE")
+    assert "Correct zone in [dns-01]" in caught.value.hint
+
+
+def test_badkey(run):
+    """A key that the server does not know: BADKEY, and what to compare."""
+    unknown = TsigKey("acme-unknown", KEY.secret)
+    error = run.fails(run.solver(section(patient(run.lab.server, unknown))), challenge("www.example.it"))
+    assert error.message == f"UPDATE of example.it. at {_at(run)}: NOTAUTH (BADKEY)"
+    assert "no key acme-unknown." in error.hint
+
+
+def test_badsig(run):
+    """A key with another secret: BADSIG; the secret is in no message."""
+    wrong = TsigKey("acme-it", base64.b64encode(b"wrong" * 7).decode())
+    error = run.fails(run.solver(section(patient(run.lab.server, wrong))), challenge("www.example.it"))
+    assert error.message == f"UPDATE of example.it. at {_at(run)}: NOTAUTH (BADSIG)"
+    assert "copy its key file again" in error.hint
+    assert wrong.secret not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("ours", "who"),
+    [(4000, "our clock is ahead of the server's by"), (-4000, "the server's clock is ahead of ours by")],
+)
+def test_badtime(run, monkeypatch, ours, who):
+    """Clocks that disagree: BADTIME, and by how much."""
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + ours)
+    error = run.fails(run.solver(), challenge("www.example.it"))
+    monkeypatch.undo()
+    assert error.message.startswith(f"UPDATE of example.it. at {_at(run)}: NOTAUTH (BADTIME, {who} ")
+    seconds = int(error.message.split(" by ")[1].split()[0])
+    assert 3998 <= seconds <= 4002
+    assert "NTP" in error.hint
+
+
+def test_servfail(tmp_path):
+    """A server that cannot write its journal: SERVFAIL, and where to read why."""
+    zone = Zone("example.it", policy=IT.policy, extra='journal "journal";')
+    lab = BindLab(tmp_path / "lab", [zone], [KEY])
+    with lab:
+        (lab.primary.folder / "journal").mkdir()
+        run = Runner(lab, tmp_path)
+        error = run.fails(run.solver(), challenge("www.example.it"))
+        assert error.message == f"UPDATE of example.it. at {_at(run)}: SERVFAIL"
+        assert "server's log" in error.hint
+        assert run.left() == {}
+
+
+def test_stale_values_stay_untouched(run):
+    """Fifty values of somebody else make answers large (TCP), and are all there afterwards."""
+    solver = run.solver()
+    before = run.lab.primary.relay.counted["TCP"]
+    solver.present([challenge("old.example.it")])
+    solver.wait([challenge("old.example.it")])
+    assert run.lab.primary.txt("_acme-challenge.old.example.it") == STALE | {"value for old.example.it"}
+    assert run.lab.primary.relay.counted["TCP"] > before
+    solver.clean_up([challenge("old.example.it")])
+    assert run.lab.primary.txt("_acme-challenge.old.example.it") == STALE
+
+
+def test_cname_loop(run):
+    """A loop is told whole, before anything is published."""
+    error = run.fails(run.solver(), challenge("round.example.it"))
+    assert error.message == (
+        "CNAME loop: _acme-challenge.round.example.it. -> round.example.it. -> _acme-challenge.round.example.it."
+    )
+    assert run.lab.primary.relay.counted["UPDATE"] == 0
+
+
+def test_cname_into_a_zone_without_key(run):
+    """A zone that no section knows refuses: both names are told, and which section is missing."""
+    sections = [section(patient(run.lab.server), "example.it")]
+    error = run.fails(run.solver(*sections), challenge("locked.example.it"))
+    assert error.message == (
+        "_acme-challenge.locked.example.it. is a CNAME that leads to locked.example.org.:"
+        f" UPDATE of example.org. at ns1.example.org ({_at(run)}): REFUSED"
+    )
+    assert error.hint.startswith("Add a section [dns-01 example.org] with the server and key of that zone")
+
+
+@pytest.fixture
+def address():
+    """Give an address for one more name server."""
+    return f"127.{random.randint(20, 250)}.{random.randint(1, 250)}.99"  # noqa: S311 - no secret
+
+
+def zone_with(*name_servers: tuple[str, str]) -> Zone:
+    return Zone("example.it", policy=IT.policy, name_servers=name_servers)
+
+
+def test_one_of_three_servers_is_dead(tmp_path, address):
+    """A name server that is down fails the wait, by name, and nothing is left."""
+    with BindLab(tmp_path / "lab", [zone_with(("dead", address))], [KEY], secondaries=1, lag_seconds=0) as lab:
+        run = Runner(lab, tmp_path)
+        error = run.fails(run.solver(section(patient(lab.server, seconds=2))), challenge("www.example.it"))
+        assert "1 of 3 addresses of name servers of example.it." in error.message
+        assert f"dead.example.it ({address} port {lab.port})" in error.message
+        assert error.message.endswith("connection refused")
+        assert "propagation = resolvers" in error.hint
+        assert run.left() == {}
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "detail", "step"),
+    [
+        (lame, "lame: it is not authoritative for the zone", "zone's NS records"),
+        (fails("REFUSED"), "lame: it answers REFUSED", "zone's NS records"),
+        (fails("SERVFAIL"), "SERVFAIL", "the CA would fail on it too"),
+    ],
+)
+def test_one_of_three_servers_misbehaves(tmp_path, address, behaviour, detail, step):
+    """A lame or failing name server fails the wait as it would fail the CA."""
+    with BindLab(tmp_path / "lab", [zone_with(("bad", address))], [KEY], secondaries=1, lag_seconds=0) as lab:
+        run = Runner(lab, tmp_path)
+        table = {("_acme-challenge.www.example.it", "TXT"): behaviour}
+        with FakeDns(table, address=address, port=lab.port):
+            error = run.fails(run.solver(section(patient(lab.server, seconds=1))), challenge("www.example.it"))
+        assert error.message.endswith(
+            f"bad.example.it ({address} port {lab.port}) for _acme-challenge.www.example.it.: {detail}"
+        )
+        assert step in error.hint
+        assert run.left() == {}
+
+
+def test_one_server_without_ipv6_from_here(tmp_path):
+    """An IPv6 address that cannot be reached from here does not fail the wait."""
+    with BindLab(tmp_path / "lab", [zone_with(("ns1", "2001:db8::53"))], [KEY], secondaries=1, lag_seconds=0) as lab:
+        run = Runner(lab, tmp_path)
+        solver = run.solver()
+        solver.present([challenge("www.example.it")])
+        solver.wait([challenge("www.example.it")])
+        solver.clean_up([challenge("www.example.it")])
+        assert run.lines[-1].startswith("TXT records seen at 2 of 2 name servers")
+        assert run.left() == {}
+
+
+def test_a_secondary_that_does_not_follow(tmp_path):
+    """A secondary that never hears of the change is named when time is up."""
+    with BindLab(tmp_path / "lab", [IT], [KEY], secondaries=1) as lab:
+        run = Runner(lab, tmp_path)
+        error = run.fails(run.solver(section(patient(lab.server, seconds=1))), challenge("www.example.it"))
+        assert f"ns2.example.it ({lab.addresses[1]} port {lab.port}) for" in error.message
+        assert error.message.endswith("NXDOMAIN")
+        assert "NOTIFY" in error.hint
+        assert run.left() == {}
+
+
+def test_two_runs_on_one_zone_at_once(run):
+    """Two solvers publish at one name at the same time; each removes its own and no more."""
+    both = threading.Barrier(2)
+    seen: list[set[str]] = []
+
+    def one(value: str) -> None:
+        solver = run.solver()
+        mine = [challenge("example.it", f"{value} one"), challenge("example.it", f"{value} two")]
+        both.wait(10)
+        solver.present(mine)
+        solver.wait(mine)
+        both.wait(10)
+        seen.append(run.lab.primary.txt("_acme-challenge.example.it"))
+        both.wait(10)
+        solver.clean_up(mine)
+
+    threads = [threading.Thread(target=one, args=(name,)) for name in ("first", "second")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [{"first one", "first two", "second one", "second two"}] * 2
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from certbot_garr_tcs.challenges.dns.endpoints import Endpoint
+from certbot_garr_tcs.challenges.dns.lookup import Surroundings
+from certbot_garr_tcs.challenges.interfaces import Challenge
+from certbot_garr_tcs.challenges.notes import Notes
+from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
+from certbot_garr_tcs.challenges.sections import Rfc2136Settings, SolverSection, TsigKey
+from certbot_garr_tcs.state import StateFolder
+folder, server, name, secret = sys.argv[1:]
+address, port = server.split(":")
+how = Rfc2136Settings(server=server, zone="example.it", tsig=TsigKey(name, secret))
+sections = [SolverSection("dns-01", "", how, Path("garr-tcs.ini"))]
+around = Surroundings((Endpoint(address, int(port)),), port=int(port))
+solver = Rfc2136Solver(sections, Notes(StateFolder(Path(folder))), surroundings=around)
+names = [f"h{number}.example.it" for number in range(3)]
+print("ready", flush=True)
+sys.stdin.readline()
+solver.present([Challenge(name, "dns-01", f"value for {name}") for name in names])
+"""
+
+
+def test_killed_between_update_and_answer(run, tmp_path):
+    """What a killed run sent, without hearing whether it arrived, is withdrawn by the next one."""
+    relay = run.lab.primary.relay
+    arguments = [str(tmp_path), run.lab.server, KEY.name, KEY.secret]
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        relay.swallow_update_answers = True
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        _until(lambda: len(run.left()) == 3)
+        run.solver().withdraw_left_behind()
+        assert len(run.left()) == 3, "values of a live run were withdrawn"
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+    relay.swallow_update_answers = False
+    run.solver().withdraw_left_behind()
+    assert run.left() == {}
+    assert run.notes() == []
+
+
+def _at(run: Runner) -> str:
+    return f"{run.lab.primary.address} port {run.lab.port}"
+
+
+def _until(true, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)

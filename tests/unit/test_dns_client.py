@@ -1,0 +1,284 @@
+"""Questions, updates and their answers, on a real socket."""
+
+import errno
+import time
+
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.tsig
+import pytest
+from fakes import FakeDns, applies, fails, first, says, shows_txt, silent, truncated, tsig_error
+
+from certbot_garr_tcs.challenges.dns.answers import UpdateRefusedError
+from certbot_garr_tcs.challenges.dns.client import Client, Question
+from certbot_garr_tcs.challenges.dns.endpoints import Endpoint
+from certbot_garr_tcs.challenges.dns.transport import NoAnswerError, Silence, exchange, silence_of
+from certbot_garr_tcs.challenges.dns.updates import LARGEST_OCTETS, TxtRecord, build_update, split
+from certbot_garr_tcs.errors import DnsError
+
+KEY = dns.tsig.Key("acme.", b"0123456789abcdef0123456789abcdef", "hmac-sha256.")
+ZONE = dns.name.from_text("example.it")
+WWW = dns.name.from_text("_acme-challenge.www.example.it")
+TXT = Question(WWW, dns.rdatatype.TXT)
+RECORD = f'{WWW} 60 TXT "value"'
+
+
+def update(*values, add=True):
+    return build_update(ZONE, [TxtRecord(WWW, value) for value in values], add=add)
+
+
+def ask(server, **options):
+    return Client().query(server.endpoint, TXT, timeouts_seconds=(0.3, 0.6), **options)
+
+
+def test_answers_come_back_whatever_their_code():
+    """A refusal of a question is an answer."""
+    with FakeDns({(str(WWW), "TXT"): fails("SERVFAIL")}) as server:
+        assert ask(server).rcode() == dns.rcode.SERVFAIL
+
+
+def test_truncated_answers_are_fetched_over_tcp():
+    """TC over UDP leads to the whole answer over TCP."""
+    with FakeDns({(str(WWW), "TXT"): truncated(says(RECORD))}) as server:
+        assert len(ask(server).answer) == 1
+        assert server.asked[str(WWW), "TXT"] == 2
+
+
+def test_a_lost_packet_is_sent_again():
+    """One lost packet costs one timeout, not the answer."""
+    with FakeDns({(str(WWW), "TXT"): first(silent, says(RECORD))}) as server:
+        assert len(ask(server).answer) == 1
+
+
+def test_silence_is_told_with_server_and_question():
+    """No answer at all names question and server."""
+    with FakeDns({(str(WWW), "TXT"): silent}) as server, pytest.raises(NoAnswerError) as caught:
+        ask(server)
+    assert caught.value.message == f"TXT of {WWW} at 127.0.0.1 port {server.port}: no answer"
+    assert caught.value.silence is Silence.TIMED_OUT
+
+
+def test_a_closed_port_is_known_at_once():
+    """A server that is down is known from ICMP, without waiting for the timeout."""
+    with FakeDns({}) as server:
+        pass
+    started = time.monotonic()
+    with pytest.raises(NoAnswerError, match="connection refused"):
+        Client().query(server.endpoint, TXT, timeouts_seconds=(5.0,))
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("number", "silence"),
+    [
+        (errno.ENETUNREACH, Silence.NO_ROUTE),
+        (errno.EADDRNOTAVAIL, Silence.NO_ROUTE),
+        (errno.EHOSTUNREACH, Silence.TIMED_OUT),
+        (errno.ECONNREFUSED, Silence.CLOSED),
+        (errno.ECONNRESET, Silence.BROKEN),
+    ],
+)
+def test_no_route_from_here_is_told_apart(number, silence):
+    """What our own network lacks is not the server's silence."""
+    assert silence_of(OSError(number, "")) is silence
+
+
+def test_garbage_is_no_answer_to_use():
+    """An answer that cannot be read is an error that says so."""
+
+    def garbage(wire, endpoint, *, timeout_seconds, tcp):
+        return wire[:2] + b"\x81\x80\0\1\0\1\0\0\0\0broken"
+
+    with pytest.raises(DnsError, match="cannot be read"):
+        Client(garbage).query(Endpoint("192.0.2.1"), TXT)
+
+
+def test_the_answer_to_another_question_is_no_answer():
+    """The question that comes back has to be ours."""
+    other = Question(ZONE, dns.rdatatype.TXT)
+
+    with FakeDns({("example.it", "TXT"): says()}) as server:
+        wires = []
+
+        def wrong(wire, endpoint, *, timeout_seconds, tcp):
+            wires.append(wire)
+            answer = FakeDns._answer(server, other_wire(wire, other), tcp=False)
+            assert answer is not None
+            return answer
+
+        with pytest.raises(DnsError, match="another question"):
+            Client(wrong).query(server.endpoint, TXT)
+
+
+def other_wire(wire, question):
+    import dns.message  # noqa: PLC0415
+
+    message = dns.message.make_query(question.name, question.rdtype)
+    message.id = int.from_bytes(wire[:2], "big")
+    return message.to_wire()
+
+
+def test_updates_add_and_delete_single_values():
+    """Values come and go one by one: what was there stays."""
+    with FakeDns({("example.it", "UPDATE"): applies}, key=KEY) as server:
+        server.txt[WWW] = {"somebody else's"}
+        Client().update([server.endpoint], update("one", "two"), KEY)
+        assert server.txt[WWW] == {"somebody else's", "one", "two"}
+        Client().update([server.endpoint], update("one", add=False), KEY)
+        assert server.txt[WWW] == {"somebody else's", "two"}
+        assert all(message.had_tsig for message in server.updates)
+
+
+def test_an_update_sent_twice_does_no_harm():
+    """A lost answer leads to the same UPDATE again, and to the same zone."""
+
+    def swallowed(server, query, tcp):
+        applies(server, query, tcp)
+
+    with FakeDns({("example.it", "UPDATE"): first(swallowed, applies)}, key=KEY) as server:
+        Client().update([server.endpoint], update("one"), KEY)
+        assert server.txt[WWW] == {"one"}
+        assert len(server.updates) == 2
+
+
+def test_large_updates_go_over_tcp():
+    """An UPDATE that UDP may not carry never tries UDP."""
+    protocols = []
+
+    def noted(server, query, tcp):
+        protocols.append(tcp)
+        return applies(server, query, tcp)
+
+    with FakeDns({("example.it", "UPDATE"): noted}, key=KEY) as server:
+        Client().update([server.endpoint], update(*[f"{number:040}" for number in range(50)]), KEY)
+    assert protocols == [True]
+
+
+def test_the_second_address_is_tried():
+    """An address that gives no answer is not the end."""
+    with FakeDns({}) as down:
+        pass
+    with FakeDns({("example.it", "UPDATE"): applies}, key=KEY) as server:
+        Client().update([down.endpoint, server.endpoint], update("one"), KEY)
+        assert server.txt[WWW] == {"one"}
+
+
+@pytest.mark.parametrize("code", ["REFUSED", "NOTAUTH", "NOTZONE", "SERVFAIL", "FORMERR", "NOTIMP", "NXRRSET"])
+def test_every_refusal_names_zone_server_and_code(code):
+    """A no names zone, server and answer code, and has a next step."""
+    with FakeDns({("example.it", "UPDATE"): fails(code)}, key=KEY) as server:
+        with pytest.raises(UpdateRefusedError) as caught:
+            Client().update([server.endpoint], update("one"), KEY, "[dns-01 example.it]")
+    assert caught.value.message == f"UPDATE of example.it. at 127.0.0.1 port {server.port}: {code}"
+    assert caught.value.answer == code
+    assert caught.value.hint
+    assert "{" not in caught.value.hint
+
+
+def test_refused_without_key_asks_for_one():
+    """Who updates without a key is told about keys."""
+    with FakeDns({("example.it", "UPDATE"): fails("REFUSED")}) as server:
+        with pytest.raises(UpdateRefusedError) as caught:
+            Client().update([server.endpoint], update("one"), None, "[dns-01 example.it]")
+    assert caught.value.hint.startswith("Give [dns-01 example.it] the key that may update example.it.")
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [("BADKEY", "knows no key acme."), ("BADSIG", "another secret"), ("BADTRUNC", "whole HMACs")],
+)
+def test_complaints_about_the_signature_are_told_apart(error, hint):
+    """NOTAUTH with a TSIG error says which one, and what to compare."""
+    with FakeDns({("example.it", "UPDATE"): tsig_error(error)}, key=KEY) as server:
+        with pytest.raises(UpdateRefusedError) as caught:
+            Client().update([server.endpoint], update("one"), KEY)
+    assert caught.value.message.endswith(f": NOTAUTH ({error})")
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("ahead", "says_so"),
+    [(3600, "the server's clock is ahead of ours by 3600 s"), (-900, "our clock is ahead of the server's by 900 s")],
+)
+def test_badtime_says_how_far_the_clocks_are_apart(ahead, says_so):
+    """BADTIME carries the server's time: the difference is told, and whose clock is ahead."""
+    with FakeDns({("example.it", "UPDATE"): tsig_error("BADTIME", ahead_seconds=ahead)}, key=KEY) as server:
+        with pytest.raises(UpdateRefusedError) as caught:
+            Client().update([server.endpoint], update("one"), KEY)
+    assert caught.value.message.endswith(f": NOTAUTH (BADTIME, {says_so})")
+    assert "NTP" in caught.value.hint
+
+
+def test_an_unsigned_yes_is_not_believed():
+    """A server that does not sign its answer to a signed UPDATE may be anybody (RFC 8945 §5.3)."""
+
+    def unsigned(server, query, tcp):
+        answer = applies(server, query, tcp)
+        answer.tsig = None
+        return answer
+
+    with FakeDns({("example.it", "UPDATE"): unsigned}, key=KEY) as server:
+        with pytest.raises(DnsError, match="is not signed") as caught:
+            Client().update([server.endpoint], update("one"), KEY)
+    assert not isinstance(caught.value, UpdateRefusedError)
+
+
+def test_an_answer_by_another_key_is_not_believed():
+    """A signature that is not by our key is told, and leaves open what the server did."""
+    other = dns.tsig.Key("acme.", b"another secret", "hmac-sha256.")
+
+    def wrongly_signed(server, query, tcp):
+        answer = applies(server, query, tcp)
+        answer.use_tsig(other)
+        return answer
+
+    with FakeDns({("example.it", "UPDATE"): wrongly_signed}, key=KEY) as server:
+        with pytest.raises(DnsError, match="not by our key"):
+            Client().update([server.endpoint], update("one"), KEY)
+
+
+def test_an_old_answer_is_not_believed():
+    """A signature from another time is told (our own clock may be wrong, too)."""
+    with FakeDns({("example.it", "UPDATE"): applies}, key=KEY) as server:
+        with pytest.raises(DnsError, match="too old or too new"):
+            Client(wall_clock=lambda: time.time() + 3600).update([server.endpoint], update("one"), KEY)
+
+
+def test_a_silent_server_is_tried_over_tcp_too():
+    """UDP that nobody answers ends with a try over TCP, then with a message that names zone and server."""
+    with FakeDns({("example.it", "UPDATE"): silent}, key=KEY) as server:
+
+        def quick(wire, endpoint, *, timeout_seconds, tcp):
+            return exchange(wire, endpoint, timeout_seconds=0.2, tcp=tcp)
+
+        with pytest.raises(NoAnswerError) as caught:
+            Client(quick).update([server.endpoint], update("one"), KEY, "[dns-01]")
+    assert caught.value.message.startswith(f"UPDATE of example.it. at 127.0.0.1 port {server.port}: ")
+    assert "server in [dns-01]" in caught.value.hint
+    assert len(server.updates) == 3
+
+
+def test_updates_are_cut_only_where_they_are_too_large():
+    """A thousand values need a few messages; none is too large, none is lost, none is sent twice."""
+    records = [TxtRecord(dns.name.from_text(f"_acme-challenge.h{n}.example.it"), f"{n:043}") for n in range(2000)]
+    parts = list(split([*records, records[0]]))
+    assert [record for part in parts for record in part] == records
+    assert len(parts) == 3
+    for part in parts:
+        message = build_update(ZONE, part, add=True)
+        message.use_tsig(KEY)
+        assert len(message.to_wire()) <= LARGEST_OCTETS
+
+
+def test_a_hundred_values_are_one_message():
+    """A hundred names stay in one UPDATE."""
+    names = [dns.name.from_text(f"_acme-challenge.host{n}.example.it") for n in range(100)]
+    assert len(list(split([TxtRecord(name, "x" * 43) for name in names]))) == 1
+
+
+def test_values_with_odd_characters_arrive():
+    """A value is one character-string, whatever is in it."""
+    with FakeDns({("example.it", "UPDATE"): applies, (str(WWW), "TXT"): shows_txt}, key=KEY) as server:
+        Client().update([server.endpoint], update('a "quoted" \\ ; one'), KEY)
+        assert server.txt[WWW] == {'a "quoted" \\ ; one'}

@@ -1,0 +1,88 @@
+"""TSIG keys: key files, algorithms, secrets."""
+
+import pytest
+
+from certbot_garr_tcs.challenges.dns.keyfile import parse_key_file
+from certbot_garr_tcs.challenges.dns.signing import check_algorithm, to_key
+from certbot_garr_tcs.challenges.sections import TsigKey
+from certbot_garr_tcs.errors import ConfigError
+
+SECRET = "c2VjcmV0Ly9zZWNyZXQ="
+AS_PRINTED = f'key "acme" {{\n\talgorithm hmac-sha256;\n\tsecret "{SECRET}";\n}};\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (AS_PRINTED, TsigKey("acme", SECRET)),
+        (f"key acme. {{ secret {SECRET}; algorithm HMAC-SHA512; }};", TsigKey("acme.", SECRET, "hmac-sha512")),
+        (f'key "a.b" {{ secret "{SECRET}"; }};', TsigKey("a.b", SECRET)),
+        (f"// one\n# two\n/* three\n key x */ {AS_PRINTED} // four", TsigKey("acme", SECRET)),
+        ('key "k" { algorithm hmac-sha256; secret "ab//c#d="; };', TsigKey("k", "ab//c#d=")),
+    ],
+)
+def test_reads_key_files(text, key):
+    """What named-checkconf takes as a key statement is read, comments and quotes included."""
+    assert parse_key_file(text) == key
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "no key statements"),
+        ("# nothing\n", "no key statements"),
+        (AS_PRINTED + AS_PRINTED, "2 key statements"),
+        (AS_PRINTED[:-4], "cut off"),
+        (f'key "acme" {{ secret "{SECRET}', "a quote that nothing closes"),
+        (f'key {{ secret "{SECRET}"; }};', "without name or braces"),
+        ('key "acme" { algorithm hmac-sha256; };', "has no secret"),
+        (f'key "acme" {{ secret "{SECRET}"; secret "{SECRET}"; }};', "not one algorithm and one secret"),
+        (f'key "acme" {{ colour "{SECRET}"; }};', "not one algorithm and one secret"),
+        (f'zone "x" {{ secret "{SECRET}"; }};', "something else"),
+        (f"acme:{SECRET}", "something else"),
+    ],
+)
+def test_refuses_what_is_no_key_file(text, says):
+    """A broken key file is refused, and its secret is in no message."""
+    with pytest.raises(ConfigError) as caught:
+        parse_key_file(text)
+    assert says in caught.value.message
+    assert "tsig-keygen" in caught.value.hint
+    assert SECRET not in str(caught.value)
+
+
+def test_weak_algorithms_have_to_be_named():
+    """MD5 and SHA-1 count only where tsig-algorithm names them."""
+    assert check_algorithm("HMAC-SHA256.", named=False) == "hmac-sha256"
+    assert check_algorithm("hmac-md5", named=True) == "hmac-md5"
+    for weak in ("hmac-md5", "HMAC-MD5.SIG-ALG.REG.INT.", "hmac-sha1"):
+        with pytest.raises(ConfigError, match="too weak"):
+            check_algorithm(weak, named=False)
+    with pytest.raises(ConfigError, match="hmac-sha999"):
+        check_algorithm("hmac-sha999", named=True)
+
+
+def test_key_for_dnspython():
+    """The secret is decoded strictly, with blanks allowed; names and algorithms become absolute."""
+    key = to_key(TsigKey("acme", "c2Vj\n cmV0"))
+    assert (str(key.name), key.secret, str(key.algorithm)) == ("acme.", b"secret", "hmac-sha256.")
+
+
+@pytest.mark.parametrize("secret", ["", "not base64!", "c2VjcmV0x"])
+def test_bad_secrets_are_not_repeated(secret):
+    """A secret that is no base64 is refused without being shown."""
+    with pytest.raises(ConfigError) as caught:
+        to_key(TsigKey("acme", secret))
+    assert "acme" in caught.value.message
+    assert not secret or secret not in str(caught.value)
+
+
+def test_bad_key_name():
+    """A key name that is no DNS name is named."""
+    with pytest.raises(ConfigError, match=r"a\.\.b"):
+        to_key(TsigKey("a..b", "c2VjcmV0"))
+
+
+def test_secret_has_no_repr():
+    """A key's repr does not hold the secret."""
+    assert SECRET not in repr(parse_key_file(AS_PRINTED))

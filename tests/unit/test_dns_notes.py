@@ -1,0 +1,129 @@
+"""Notes of what was presented, and who may withdraw it."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from certbot_garr_tcs.challenges.notes import MOST_TRIES, Notes, Presented
+from certbot_garr_tcs.state import StateFolder
+
+ONE = Presented("example.it.", "_acme-challenge.www.example.it.", "value one", "192.0.2.53:5353")
+TWO = Presented("example.it.", "_acme-challenge.example.it.", "value two", "ns.example.it")
+
+PRESENT_AND_WAIT = """
+import sys
+from pathlib import Path
+from certbot_garr_tcs.challenges.notes import Notes, Presented
+from certbot_garr_tcs.state import StateFolder
+Notes_of_this_run = Notes(StateFolder(Path(sys.argv[1])))
+Notes_of_this_run.add([Presented("example.it.", "_acme-challenge.www.example.it.", "value one", "192.0.2.53:5353")])
+print("noted", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def state(tmp_path):
+    return StateFolder(tmp_path)
+
+
+def left_by(state):
+    return [list(left.presented) for left in Notes(state).left_behind()]
+
+
+def run_that_dies(state):
+    """Have another process note a value, and kill it as a power cut would."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PRESENT_AND_WAIT, str(state.path.parent)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"noted\n"
+    during = left_by(state)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+    return during
+
+
+def test_nothing_is_written_before_the_first_note(state):
+    """A run that presents nothing leaves no trace, and finds none."""
+    notes = Notes(state)
+    assert list(notes.left_behind()) == []
+    notes.remove([ONE])
+    assert not state.path.exists()
+
+
+def test_what_is_struck_off_is_gone(state):
+    """With the last value the document and its lock go."""
+    notes = Notes(state)
+    notes.add([ONE, TWO])
+    notes.remove([ONE])
+    (document,) = state.path.glob("*.json")
+    assert json.loads(document.read_text())["presented"] == [[TWO.zone, TWO.name, TWO.value, TWO.server]]
+    notes.remove([TWO])
+    assert list(state.path.iterdir()) == []
+    notes.add([ONE])
+    assert len(list(state.path.iterdir())) == 2
+
+
+def test_notes_of_a_live_run_are_left_alone(state):
+    """While a process lives, another one does not touch its values; after its death it does."""
+    assert run_that_dies(state) == []
+    assert left_by(state) == [[ONE]]
+
+
+def test_a_run_does_not_withdraw_its_own(state):
+    """What this run presents is not left behind."""
+    notes = Notes(state)
+    notes.add([ONE])
+    assert list(notes.left_behind()) == []
+
+
+def test_one_run_at_a_time_withdraws(state):
+    """While one run withdraws what was left, another one does not."""
+    run_that_dies(state)
+    for _ in Notes(state).left_behind():
+        assert left_by(state) == []
+
+
+def test_what_is_withdrawn_is_forgotten(state):
+    """A note whose values are all withdrawn goes with its lock."""
+    run_that_dies(state)
+    for left in Notes(state).left_behind():
+        assert left.keep([])
+    assert list(state.path.iterdir()) == []
+
+
+def test_what_cannot_be_withdrawn_is_given_up_in_the_end(state):
+    """A value is kept for some more runs, then given up."""
+    run_that_dies(state)
+    for attempt in range(MOST_TRIES):
+        (left,) = [left.keep(left.presented) for left in Notes(state).left_behind()]
+        assert left == (attempt + 1 < MOST_TRIES)
+    assert list(state.path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"presented": [[1, 2]], "tries": 0}', '{"presented": []}'])
+def test_a_damaged_note_stops_nobody(state, text, caplog):
+    """A damaged note is named in the log, and the next one is read."""
+    (state.make() / "presented-0.json").write_text(text)
+    run_that_dies(state)
+    assert left_by(state) == [[ONE]]
+    assert "presented-0.json" in caplog.text
+
+
+def test_a_lock_without_note_is_swept_up(state):
+    """A lock that a killed run left before its first note means nothing, and harms nobody."""
+    (state.make() / "presented-0.lock").touch()
+    assert left_by(state) == []
+
+
+def test_notes_are_private(state):
+    """Nobody else reads what is presented where."""
+    Notes(state).add([ONE])
+    assert all(path.stat().st_mode & 0o077 == 0 for path in state.path.glob("*.json"))

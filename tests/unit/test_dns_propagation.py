@@ -1,0 +1,213 @@
+"""Looking until every name server shows every value."""
+
+import dns.message
+import dns.name
+import dns.rdatatype
+import pytest
+from fakes import FakeDns, fails, first, lame, nothing, says, silent, truncated
+
+from certbot_garr_tcs.challenges.dns.client import Client
+from certbot_garr_tcs.challenges.dns.endpoints import Endpoint
+from certbot_garr_tcs.challenges.dns.propagation import (
+    LONGEST_PAUSE_SECONDS,
+    Expectation,
+    Watch,
+    excused,
+    next_pause_seconds,
+    wait_until_shown,
+)
+from certbot_garr_tcs.challenges.dns.sightings import Seen, Sighting, Witness
+from certbot_garr_tcs.challenges.dns.transport import NoAnswerError, Silence, exchange
+from certbot_garr_tcs.errors import ChallengeError
+
+ZONE = dns.name.from_text("example.it")
+WWW = dns.name.from_text("_acme-challenge.www.example.it")
+SHOWN = says(f'{WWW} 60 TXT "v"')
+MISSING = nothing("example.it.")
+
+
+class Clock:
+    """Time that passes only by sleeping."""
+
+    def __init__(self):
+        self.now = 1000.0
+        self.slept = []
+
+    def __call__(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def quick(wire, endpoint, *, timeout_seconds, tcp):
+    return exchange(wire, endpoint, timeout_seconds=0.2, tcp=tcp)
+
+
+def expect(*servers, values=None, timeout_seconds=20.0, recursive=False):
+    witnesses = tuple(
+        Witness(Endpoint(server.address, server.port, f"ns{n}.example.it"), recursive)
+        for n, server in enumerate(servers, start=1)
+    )
+    return Expectation(ZONE, values or {WWW: frozenset({"v"})}, witnesses, timeout_seconds)
+
+
+def wait(*expectations, carry=quick):
+    clock, seen = Clock(), []
+    wait_until_shown(
+        expectations, Client(carry), clock=clock, sleep=clock.sleep, progress=lambda *told: seen.append(told)
+    )
+    return clock, seen
+
+
+def test_nothing_is_waited_for_where_all_is_there():
+    """Values that are shown cost one look, and no pause."""
+    with FakeDns({(str(WWW), "TXT"): SHOWN}) as server:
+        clock, seen = wait(expect(server))
+        assert clock.slept == []
+        assert seen == [(1, 1, 0.0)]
+        assert sum(server.asked.values()) == 1
+
+
+def test_all_servers_have_to_show_it():
+    """The last server decides; progress counts those that are done."""
+    with FakeDns({(str(WWW), "TXT"): SHOWN}) as early:
+        with FakeDns({(str(WWW), "TXT"): first(MISSING, SHOWN)}) as late:
+            clock, seen = wait(expect(early, late))
+            assert len(clock.slept) == 1
+            assert [told[:2] for told in seen] == [(1, 2), (2, 2)]
+            assert early.asked[str(WWW), "TXT"] == 1
+
+
+def test_two_values_at_one_name():
+    """Apex and wildcard share a name: one of two values is not enough, and strangers do not matter."""
+    both = says(f'{WWW} 60 TXT "one"', f'{WWW} 60 TXT "two"', f'{WWW} 60 TXT "somebody else\'s"')
+    with FakeDns({(str(WWW), "TXT"): first(says(f'{WWW} 60 TXT "one"'), both)}) as server:
+        clock, _ = wait(expect(server, values={WWW: frozenset({"one", "two"})}))
+        assert len(clock.slept) == 1
+
+
+def test_truncated_answers_are_read_whole():
+    """A name with many stale values is read over TCP."""
+    many = says(*[f'{WWW} 60 TXT "stale{n:040}"' for n in range(50)], f'{WWW} 60 TXT "v"')
+    with FakeDns({(str(WWW), "TXT"): truncated(many)}) as server:
+        wait(expect(server))
+        assert server.asked[str(WWW), "TXT"] == 2
+
+
+def test_a_late_server_is_asked_for_one_name_at_a_time():
+    """A hundred names cost a late server one question per round, not a hundred."""
+    names = [dns.name.from_text(f"_acme-challenge.h{n}.example.it") for n in range(100)]
+    asked = []
+
+    def late(server, query, tcp):
+        asked.append(query.question[0].name)
+        shown = len(asked) > 5
+        return (says(f'{query.question[0].name} 60 TXT "v"') if shown else MISSING)(server, query, tcp)
+
+    with FakeDns({(str(name), "TXT"): late for name in names}) as server:
+        wait(expect(server, values={name: frozenset({"v"}) for name in names}))
+        assert sum(server.asked.values()) == 105
+        assert len(set(asked[:6])) == 6
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "detail", "step"),
+    [
+        (MISSING, "NXDOMAIN", "NOTIFY"),
+        (nothing("example.it.", "NOERROR"), "no TXT record", "NOTIFY"),
+        (says(f'{WWW} 60 TXT "stale"'), "1 of 1 values missing, 1 others there", "NOTIFY"),
+        (fails("SERVFAIL"), "SERVFAIL", "the CA would fail on it too"),
+        (fails("REFUSED"), "lame: it answers REFUSED", "take the server out of the zone's NS records"),
+        (lame, "lame: it is not authoritative for the zone", "take the server out"),
+        (silent, "no answer", "port 53 open from here"),
+    ],
+)
+def test_when_time_is_up_it_says_who_showed_what(behaviour, detail, step):
+    """The error names zone, server, address, name and what was seen; the hint fits that."""
+    with FakeDns({(str(WWW), "TXT"): SHOWN}) as good, FakeDns({(str(WWW), "TXT"): behaviour}) as bad:
+        with pytest.raises(ChallengeError) as caught:
+            wait(expect(good, bad, timeout_seconds=0.3))
+    assert caught.value.message == (
+        f"after 0 s, 1 of 2 addresses of name servers of example.it. do not show the TXT records:"
+        f" ns2.example.it (127.0.0.1 port {bad.port}) for {WWW}: {detail}"
+    )
+    assert step in caught.value.hint
+
+
+def test_resolvers_need_not_be_authoritative():
+    """A resolver is believed without AA, and is called a resolver."""
+    with FakeDns({(str(WWW), "TXT"): says(f'{WWW} 60 TXT "v"', aa=False)}) as server:
+        wait(expect(server, recursive=True))
+    with FakeDns({(str(WWW), "TXT"): fails("REFUSED")}) as server:
+        with pytest.raises(ChallengeError, match=r"addresses of resolvers .* REFUSED"):
+            wait(expect(server, recursive=True, timeout_seconds=1))
+
+
+def test_the_first_deadline_counts():
+    """The section with the shortest patience ends the wait for all."""
+    other = dns.name.from_text("_acme-challenge.other.it")
+    with FakeDns({(str(WWW), "TXT"): MISSING, (str(other), "TXT"): nothing("other.it.")}) as server:
+        patient = expect(server, timeout_seconds=100)
+        hasty = Expectation(dns.name.from_text("other.it"), {other: frozenset({"v"})}, patient.witnesses, 2.0)
+        with pytest.raises(ChallengeError, match=r"after 2 s, 1 of 2 addresses of name servers of other\.it\."):
+            wait(patient, hasty)
+
+
+def test_many_failing_servers_are_cut_short():
+    """Twenty lines of the same would hide the first."""
+    with FakeDns({(str(WWW), "TXT"): MISSING}) as server, pytest.raises(ChallengeError, match="and 4 more") as caught:
+        wait(expect(*[server] * 10, timeout_seconds=1))
+    assert caught.value.message.count("NXDOMAIN") == 6
+
+
+def test_an_address_without_route_is_excused_where_its_server_is_seen():
+    """No route to IPv6 from here is not the server's fault."""
+
+    def no_ipv6(wire, endpoint, *, timeout_seconds, tcp):
+        if endpoint.is_ipv6:
+            raise NoAnswerError(str(endpoint), Silence.NO_ROUTE)
+        return exchange(wire, endpoint, timeout_seconds=timeout_seconds, tcp=tcp)
+
+    with FakeDns({(str(WWW), "TXT"): SHOWN}) as server:
+        four = Witness(Endpoint(server.address, server.port, "ns1.example.it"))
+        six = Witness(Endpoint("2001:db8::1", 53, "ns1.example.it"))
+        clock, seen = wait(Expectation(ZONE, {WWW: frozenset({"v"})}, (four, six), 5.0), carry=no_ipv6)
+        assert (clock.slept, seen[-1][:2]) == ([], (1, 1))
+        alone = Witness(Endpoint("2001:db8::2", 53, "ns2.example.it"))
+        with pytest.raises(ChallengeError, match=r"ns2\.example\.it .* no route from here") as caught:
+            wait(Expectation(ZONE, {WWW: frozenset({"v"})}, (four, alone), 1.0), carry=no_ipv6)
+    assert "propagation = resolvers" in caught.value.hint
+
+
+def watch(address, host, seen):
+    one = Watch(Expectation(ZONE, {WWW: frozenset({"v"})}, (), 1.0), Witness(Endpoint(address, 53, host)))
+    one.last = Sighting(seen, "")
+    return one
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ([("192.0.2.1", "ns1", Seen.SHOWN)], True),
+        ([("192.0.2.1", "ns1", Seen.MISSING)], True),
+        ([("192.0.2.1", "ns1", Seen.SILENT)], False),
+        ([("192.0.2.1", "ns2", Seen.SHOWN)], False),
+        ([("192.0.2.1", "ns1", Seen.SHOWN), ("2001:db8::9", "ns3", Seen.SHOWN)], False),
+        ([], False),
+    ],
+)
+def test_silent_ipv6_is_excused_only_where_all_ipv6_is_silent(others, expected):
+    """Where some IPv6 works, an IPv6 address that stays silent is the server's fault."""
+    one = watch("2001:db8::1", "ns1", Seen.SILENT)
+    assert excused(one, [one, *[watch(*other) for other in others]]) is expected
+
+
+def test_pauses_grow_with_the_time_waited():
+    """Short at first; later a share of what has passed, so that little is added to a long delay."""
+    pauses = [next_pause_seconds(waited) for waited in (0, 1, 3, 30, 300)]
+    assert pauses == sorted(pauses)
+    assert pauses[0] <= 0.2
+    assert pauses[2] <= 0.5
+    assert pauses[-1] == LONGEST_PAUSE_SECONDS

@@ -1,0 +1,352 @@
+"""The solver as a whole, against a fake name server."""
+
+from pathlib import Path
+
+import dns.name
+import dns.tsig
+import pytest
+from fakes import FakeDns, applies, fails, nothing, says, shows_txt, silent, soa
+from zope.interface.verify import verifyClass
+
+from certbot_garr_tcs.challenges.dns.client import Client
+from certbot_garr_tcs.challenges.dns.lookup import Surroundings
+from certbot_garr_tcs.challenges.dns.transport import exchange
+from certbot_garr_tcs.challenges.interfaces import Challenge, ISolver
+from certbot_garr_tcs.challenges.notes import Notes, Presented
+from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
+from certbot_garr_tcs.challenges.sections import (
+    DNS_01,
+    HowToLook,
+    Propagation,
+    Rfc2136Settings,
+    SolverSection,
+    TsigKey,
+)
+from certbot_garr_tcs.errors import ChallengeError
+from certbot_garr_tcs.state import StateFolder
+
+KEY = TsigKey("acme", "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0")
+TSIG = dns.tsig.Key("acme.", b"secret secret secret secret")
+NAMES = ("example.it", "www.example.it", "ftp.example.it")
+
+
+def challenge_of(name, value):
+    return Challenge(name, DNS_01, value)
+
+
+WWW = challenge_of("www.example.it", "for www")
+FTP = challenge_of("ftp.example.it", "for ftp")
+APEX = challenge_of("example.it", "for the apex")
+WILD = challenge_of("example.it", "for the wildcard")
+
+
+def zone_table(**changes):
+    """Say what a name server for example.it answers; changes replace replies, by ``name_type``."""
+    table = {
+        ("example.it", "UPDATE"): applies,
+        ("example.it", "SOA"): says(soa("example.it.")),
+        ("example.it", "NS"): says("example.it 60 NS ns1.example.it."),
+        ("ns1.example.it", "A"): says("ns1.example.it 60 A 127.0.0.1"),
+        ("ns1.example.it", "AAAA"): nothing("example.it."),
+        ("example.it", "CAA"): says('example.it 60 CAA 0 issue "harica.gr"'),
+    }
+    for name in NAMES:
+        table[f"_acme-challenge.{name}", "CNAME"] = nothing("example.it.")
+        table[f"_acme-challenge.{name}", "TXT"] = shows_txt
+        table.setdefault((name, "CAA"), nothing("example.it."))
+    return {**table, **changes.get("replies", {})}
+
+
+class Bench:
+    """A solver with a fake name server, a state folder and a clock of its own."""
+
+    def __init__(self, server, folder, **settings):
+        self.server = server
+        self.state = StateFolder(folder)
+        self.now = 0.0
+        self.lines = []
+        how = Rfc2136Settings(**{"server": server.server, "tsig": KEY, "timeout_seconds": 0.5, **settings})
+        self.sections = [
+            SolverSection(DNS_01, "", how, Path("garr-tcs.ini")),
+            SolverSection(DNS_01, "ftp.example.it", how, Path("garr-tcs.ini")),
+        ]
+        self.solver = self.new_solver()
+
+    def new_solver(self):
+        return Rfc2136Solver(
+            self.sections,
+            Notes(self.state),
+            client=Client(self.carry),
+            surroundings=Surroundings((self.server.endpoint,), port=self.server.port),
+            clock=lambda: self.now,
+            sleep=self.sleep,
+            progress=self.lines.append,
+        )
+
+    def carry(self, wire, endpoint, *, timeout_seconds, tcp):
+        return exchange(wire, endpoint, timeout_seconds=0.2, tcp=tcp)
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+    def txt(self, name):
+        return self.server.txt.get(dns.name.from_text(f"_acme-challenge.{name}"), set())
+
+    def notes(self):
+        return list(self.state.path.glob("presented-*.json"))
+
+
+def test_it_is_a_solver():
+    """Names and signatures are those of the interface."""
+    assert verifyClass(ISolver, Rfc2136Solver)
+
+
+def test_present_wait_clean_up(tmp_path):
+    """Every value comes, is seen and goes; apex and wildcard share a name; all share one UPDATE."""
+    with FakeDns(zone_table(), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        everything = [WWW, FTP, APEX, WILD]
+        bench.solver.present(everything)
+        assert bench.txt("example.it") == {"for the apex", "for the wildcard"}
+        assert len(bench.notes()) == 1
+        bench.solver.wait(everything)
+        assert bench.lines == ["TXT records seen at 1 of 1 name servers after 0 s"]
+        bench.solver.clean_up(everything)
+        assert not any(server.txt.values())
+        assert [len(update.update) for update in server.updates] == [4, 4]
+        assert bench.notes() == []
+        bench.solver.clean_up(everything)
+        assert len(server.updates) == 2
+
+
+def test_what_is_noted_is_noted_before_it_is_sent(tmp_path):
+    """At the moment the server reads the UPDATE, the note is on disk."""
+    noted = []
+
+    def looks(server, query, tcp):
+        noted.extend(path.read_text() for path in (tmp_path / "garr-tcs").glob("presented-*.json"))
+        return applies(server, query, tcp)
+
+    with FakeDns(zone_table(replies={("example.it", "UPDATE"): looks}), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        bench.solver.present([WWW])
+        assert "for www" in noted[0]
+        assert KEY.secret not in noted[0]
+
+
+def test_clean_up_without_present_does_nothing(tmp_path):
+    """What this solver has not added is not its to remove."""
+    with FakeDns(zone_table(), key=TSIG) as server:
+        server.txt[dns.name.from_text("_acme-challenge.www.example.it")] = {"for www"}
+        bench = Bench(server, tmp_path)
+        bench.solver.clean_up([WWW])
+        bench.solver.wait([WWW])
+        assert bench.txt("www.example.it") == {"for www"}
+        assert server.updates == []
+
+
+def test_a_refused_update_leaves_nothing_to_clean(tmp_path):
+    """After a clear no there is nothing to delete, no note, and no second refusal."""
+    with FakeDns(zone_table(replies={("example.it", "UPDATE"): fails("REFUSED")}), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        with pytest.raises(
+            ChallengeError, match=rf"UPDATE of example\.it\. at 127\.0\.0\.1 port {server.port}: REFUSED"
+        ):
+            bench.solver.present([WWW])
+        bench.solver.clean_up([WWW])
+        assert len(server.updates) == 1
+        assert bench.notes() == []
+
+
+def test_an_update_without_answer_is_cleaned(tmp_path):
+    """No answer may mean that it was applied: clean-up deletes it."""
+
+    def applied_in_silence(server, query, tcp):
+        applies(server, query, tcp)
+
+    with FakeDns(zone_table(replies={("example.it", "UPDATE"): applied_in_silence}), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        with pytest.raises(ChallengeError, match="connection broken"):
+            bench.solver.present([WWW])
+        assert bench.txt("www.example.it") == {"for www"}
+        server.table[dns.name.from_text("example.it"), "UPDATE"] = applies
+        bench.solver.clean_up([WWW])
+        assert bench.txt("www.example.it") == set()
+        assert bench.notes() == []
+
+
+def test_a_failing_server_leaves_open_what_it_did(tmp_path):
+    """SERVFAIL may come from a secondary that has forwarded the UPDATE: clean-up tries to delete."""
+    with FakeDns(zone_table(replies={("example.it", "UPDATE"): fails("SERVFAIL")}), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        with pytest.raises(ChallengeError, match="SERVFAIL"):
+            bench.solver.present([WWW])
+        server.table[dns.name.from_text("example.it"), "UPDATE"] = applies
+        bench.solver.clean_up([WWW])
+        assert len(server.updates) == 2
+        assert bench.notes() == []
+
+
+def test_what_cannot_be_cleaned_stays_noted(tmp_path):
+    """A clean-up that fails raises, and the note stays for the next run."""
+    with FakeDns(zone_table(), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        bench.solver.present([WWW])
+        server.table[dns.name.from_text("example.it"), "UPDATE"] = fails("SERVFAIL")
+        with pytest.raises(ChallengeError, match="SERVFAIL"):
+            bench.solver.clean_up([WWW])
+        assert len(bench.notes()) == 1
+
+
+def test_nothing_is_sent_where_one_name_has_no_place(tmp_path):
+    """All places are known before anything is published."""
+    with FakeDns(
+        zone_table(replies={("_acme-challenge.www.example.it", "CNAME"): fails("SERVFAIL")}), key=TSIG
+    ) as server:
+        bench = Bench(server, tmp_path)
+        with pytest.raises(ChallengeError, match=r"CNAME of _acme-challenge\.www\.example\.it\..*SERVFAIL"):
+            bench.solver.present([APEX, WWW])
+        assert server.updates == []
+        assert not bench.state.path.exists()
+
+
+def left_by_a_dead_run(bench, *presented):
+    bench.state.write(
+        "presented-dead.json",
+        {"presented": [[one.zone, one.name, one.value, one.server] for one in presented], "tries": 0},
+    )
+
+
+def test_what_a_killed_run_left_is_withdrawn(tmp_path, caplog):
+    """Values of a dead run go, with the key that the sections have now; others stay."""
+    caplog.set_level("INFO")
+    with FakeDns(zone_table(), key=TSIG) as server:
+        name = dns.name.from_text("_acme-challenge.www.example.it")
+        server.txt[name] = {"left", "somebody else's"}
+        bench = Bench(server, tmp_path)
+        left_by_a_dead_run(bench, Presented("example.it.", str(name), "left", server.server))
+        bench.solver.withdraw_left_behind()
+        assert server.txt[name] == {"somebody else's"}
+        assert bench.notes() == []
+        assert "Withdrew TXT records that a killed run left at _acme-challenge.www.example.it." in caplog.text
+
+
+def test_what_cannot_be_withdrawn_is_logged_and_tried_again(tmp_path, caplog):
+    """Withdrawing is best effort: a server that says no stops nothing, and is asked again."""
+    with FakeDns(zone_table(replies={("example.it", "UPDATE"): fails("REFUSED")}), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        left_by_a_dead_run(bench, Presented("example.it.", "_acme-challenge.www.example.it.", "left", server.server))
+        for _ in range(5):
+            bench.new_solver().withdraw_left_behind()
+        assert bench.notes() == []
+        assert caplog.text.count("REFUSED") == 5
+        assert caplog.text.count("Giving up") == 1
+
+
+def test_a_note_that_leads_nowhere_stops_nothing(tmp_path, caplog):
+    """A server that cannot be read any more is logged, and the solver goes on."""
+    with FakeDns(zone_table(), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        left_by_a_dead_run(bench, Presented("example.it.", "www.example.it.", "left", "no server at all"))
+        bench.solver.withdraw_left_behind()
+        assert "no server at all" in caplog.text
+
+
+def test_seconds_let_time_pass_without_looking(tmp_path):
+    """Waiting for seconds asks nobody, and tells that it waits."""
+    with FakeDns(zone_table(), key=TSIG) as server:
+        bench = Bench(server, tmp_path, propagation=Propagation(HowToLook.SECONDS, seconds=12))
+        bench.solver.present([WWW])
+        bench.solver.wait([WWW])
+        assert bench.now == 12
+        assert not any(rdtype == "TXT" for _, rdtype in server.asked)
+        assert "waiting as configured after 5 s" in bench.lines
+        assert "not looked at, as propagation says" in bench.solver.describe([WWW])
+
+
+def test_resolvers_are_asked_instead(tmp_path):
+    """Asking resolvers asks these, and no name server of the zone."""
+    with FakeDns(zone_table(), key=TSIG) as server:
+        with FakeDns(
+            {
+                ("_acme-challenge.www.example.it", "TXT"): says(
+                    '_acme-challenge.www.example.it 60 TXT "for www"', aa=False
+                )
+            }
+        ) as resolver:
+            how = Propagation(HowToLook.RESOLVERS, (resolver.server,))
+            bench = Bench(server, tmp_path, propagation=how)
+            bench.solver.present([WWW])
+            bench.solver.wait([WWW])
+        assert not any(rdtype in {"TXT", "NS"} for _, rdtype in server.asked)
+
+
+def test_deadline_passed(tmp_path):
+    """A value that never shows up ends in an error; clean-up leaves nothing."""
+    txt = ("_acme-challenge.www.example.it", "TXT")
+    with FakeDns(zone_table(replies={txt: nothing("example.it.")}), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        bench.solver.present([WWW])
+        with pytest.raises(ChallengeError, match="NXDOMAIN"):
+            bench.solver.wait([WWW])
+        bench.solver.clean_up([WWW])
+        assert not any(server.txt.values())
+
+
+def test_describe_says_what_is_seen(tmp_path):
+    """The hint for the CA's no says who shows the record, what CAA says, and one next step."""
+    with FakeDns(zone_table(), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        bench.solver.present([WWW])
+        told = bench.solver.describe([WWW])
+    assert f"www.example.it: TXT shown by 1 of 1 addresses; ns1.example.it (127.0.0.1 port {server.port})" in told
+    assert 'CAA at example.it.: 0 issue "harica.gr"' in told
+    assert "firewall" in told
+
+
+def test_describe_says_what_is_missing(tmp_path):
+    """A record that is not there is told, with the step for it; so is a CAA that cannot be had."""
+    with FakeDns(zone_table(replies={("www.example.it", "CAA"): silent}), key=TSIG) as server:
+        told = Bench(server, tmp_path).solver.describe([WWW])
+    assert "TXT shown by 0 of 1 addresses" in told
+    assert "no permission to issue" in told
+    assert "NOTIFY" in told
+
+
+def test_describe_survives_a_broken_dns(tmp_path):
+    """Where nothing can be looked up, that is what is said."""
+    with FakeDns(
+        zone_table(replies={("_acme-challenge.www.example.it", "CNAME"): fails("SERVFAIL")}), key=TSIG
+    ) as server:
+        told = Bench(server, tmp_path).solver.describe([WWW])
+    assert "www.example.it: CNAME of _acme-challenge.www.example.it." in told
+    assert "SERVFAIL" in told
+
+
+def test_describe_follows_cnames(tmp_path):
+    """Where a CNAME leads is told, with the warning that not every CA follows it."""
+    replies = {
+        ("_acme-challenge.www.example.it", "CNAME"): says("_acme-challenge.www.example.it 60 CNAME x.example.it."),
+        ("x.example.it", "CNAME"): nothing("example.it."),
+        ("x.example.it", "TXT"): shows_txt,
+    }
+    with FakeDns(zone_table(replies=replies), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        bench.solver.present([WWW])
+        told = bench.solver.describe([WWW])
+    assert "CNAME: _acme-challenge.www.example.it. -> x.example.it." in told
+    assert "HARICA did not in 2025" in told
+
+
+def test_a_long_description_is_cut(tmp_path):
+    """A hundred names do not become a hundred lines."""
+    names = [f"h{n}.example.it" for n in range(10)]
+    replies = {}
+    for name in names:
+        replies[f"_acme-challenge.{name}", "CNAME"] = nothing("example.it.")
+        replies[f"_acme-challenge.{name}", "TXT"] = shows_txt
+        replies[name, "CAA"] = nothing("example.it.")
+    with FakeDns(zone_table(replies=replies), key=TSIG) as server:
+        told = Bench(server, tmp_path).solver.describe([challenge_of(name, "x") for name in names])
+    assert told.count("TXT shown by") == 3
+    assert "and 7 more names" in told
