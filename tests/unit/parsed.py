@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import warnings
 from typing import TYPE_CHECKING, Any
 
 with warnings.catch_warnings():
     # Certbots of distributions import what their companions have deprecated since.
     warnings.simplefilter("ignore")
+    from certbot import configuration
     from certbot._internal import cli
     from certbot._internal.plugins import disco
 
@@ -22,7 +24,9 @@ def parse(folder: Path, *arguments: str) -> Any:
     folders = [part for name in ("config", "work", "logs") for part in (f"--{name}-dir", str(folder / name))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return cli.prepare_and_parse_args(disco.PluginsRegistry.find_all(), [*arguments, *folders])
+        parsed = cli.prepare_and_parse_args(disco.PluginsRegistry.find_all(), [*arguments, *folders])
+    # Before 2.7 certbot's main function did this, not its parser.
+    return configuration.NamespaceConfig(parsed) if isinstance(parsed, argparse.Namespace) else parsed
 
 
 def make_account(folder: Path, place: str, name: str) -> str:
