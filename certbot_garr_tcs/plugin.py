@@ -79,7 +79,7 @@ class Configurator(
         """
         if self.name not in {self.config.authenticator, self.config.installer, self.config.configurator}:
             raise errors.PluginError(f"Nobody chose {self.name}: give --authenticator {self.name}")
-        from certbot_garr_tcs import account_setup, compat  # noqa: PLC0415
+        from certbot_garr_tcs import account_setup, aftermath, compat  # noqa: PLC0415
         from certbot_garr_tcs.challenges.solvers import Solvers  # noqa: PLC0415
 
         with compat.user_errors(errors.ConfigurationError):
@@ -87,7 +87,9 @@ class Configurator(
             # As installer alone we stand beside any authenticator, and leave its CA alone.
             if self.name in {self.config.authenticator, self.config.configurator}:
                 occasion = account_setup.occasion_of(self.config, display_util.notify)
-                account_setup.settle(self.config, settings, state, occasion)
+                selected = account_setup.settle(self.config, settings, state, occasion)
+                renewal_dir = Path(self.config.renewal_configs_dir)
+                aftermath.explain_failures(selected.title, selected.portal, self.name, renewal_dir)
                 self._solvers = Solvers(settings.solvers if settings else (), state, self.config)
                 self._solvers.withdraw_left_behind()
 
