@@ -57,7 +57,7 @@ unit:
 	@$(BIN)/pytest -q --cov --cov-append --cov-report= tests/unit
 
 integration:
-	@$(BIN)/pytest -q --cov --cov-append --cov-report= tests/integration
+	@$(BIN)/pytest -q --cov --cov-append --cov-report= -n 4 --dist loadfile --durations=15 tests/integration
 
 coverage:
 	@$(BIN)/coverage report --fail-under=95

@@ -11,11 +11,12 @@ HERE = Path(__file__).resolve().parent
 SANDBOX = ["acme2certifier==0.46.3"]
 
 TEST = [
-    "build>=1.0",
+    "certbot-dns-rfc2136>=2.1",
     "coverage[toml]>=7.10",
     "mypy==2.4.1",
     "pytest>=8",
     "pytest-cov>=5",
+    "pytest-xdist>=3.5",
     "ruff==0.17.6",
     "trustme>=1.1",
     "types-requests>=2.28",
