@@ -1,8 +1,8 @@
 """What our installer adds to a timer that finds nothing due: ``certbot renew`` over many lineages.
 
-``python benchmarks/renew.py [--lineages 300] [--runs 5]`` in an environment with the extra ``sandbox``. One certificate is
-issued by the practice CA and becomes many lineages, each with a target of its own that is right already. The same
-lineages with and without our installer are renewed in turns, and medians are compared.
+``python benchmarks/renew.py [--lineages 300] [--runs 5]`` in an environment with the extra ``sandbox``. One
+certificate is issued by the practice CA and becomes many lineages, each with a target of its own that is right
+already. The same lineages with and without our installer are renewed in turns, and medians are compared.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,22 @@ def load(path: Path) -> Configuration:
     """Read and check a garr-tcs.ini; raise one ``ConfigError`` with every problem of it.
 
     The file must belong to this user and to nobody else (``private.read_private``). No message shows a
-    value that could be a secret.
+    value that could be a secret. ``certbot renew`` asks once for every lineage: a file that has not changed
+    meanwhile, nor its owner or mode, is read once in a process.
     """
+    try:
+        seen = path.stat()
+    except OSError:
+        return _load(path)  # which says what is wrong
+    return _load_once(path, (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns))
+
+
+@lru_cache(maxsize=8)
+def _load_once(path: Path, _: tuple[int, ...]) -> Configuration:
+    return _load(path)
+
+
+def _load(path: Path) -> Configuration:
     sections, problems = _sections(read_private(path))
     account: AccountSettings | None = None
     solvers: list[SolverSection] = []

@@ -20,29 +20,37 @@ def rollout_of(
     config: Any, settings: Configuration | None, state: StateFolder, notify: Callable[[str], None]
 ) -> Rollout:
     """Return the rollout of the file's targets; without a file, or targets, it does nothing."""
-    renewal_dir = Path(config.renewal_configs_dir)
+    live, renewal_dir = Path(config.live_dir), Path(config.renewal_configs_dir)
     return Rollout(
         state,
         settings.targets if settings else (),
-        lambda name: material(renewal_dir, name),
+        lambda name: material(live, renewal_dir, name),
         Hands(notify),
     )
 
 
-def material(renewal_dir: Path, name: str) -> Material | None:
-    """Read what the lineage called ``name`` offers; ``None`` where there is none (any more)."""
-    lineage = lineages.read_lineage(renewal_dir / f"{name}.conf")
-    if lineage is None:
+def material(live: Path, renewal_dir: Path, name: str) -> Material | None:
+    """Read what the lineage called ``name`` offers; ``None`` where there is none (any more).
+
+    The renewal file says where its files are, but for nearly all of them that is below ``live``, and parsing it
+    would be most of what a timer's run costs where nothing is to be done.
+    """
+    if not (renewal_dir / f"{name}.conf").exists():
         return None
+    files = {kind: live / name / f"{kind}.pem" for kind in lineages.FILES}
+    if not files["cert"].exists():
+        lineage = lineages.read_lineage(renewal_dir / f"{name}.conf")
+        if lineage is None:
+            return None
+        files = dict(lineage.files)
     try:
-        cert, chain, fullchain, key = (lineage.files[kind].read_bytes() for kind in lineages.FILES)
+        cert, chain, fullchain, key = (files[kind].read_bytes() for kind in lineages.FILES)
     except OSError as error:
         raise DeployError(
             f"cannot read lineage {name}: {error.filename}: {error.strerror}",
             f"Look at it with: certbot certificates --cert-name {name}",
         ) from error
-    live = lineage.files["cert"].parent
-    folders = (live, lineage.files["cert"].resolve().parent)
+    folders = (files["cert"].parent, files["cert"].resolve().parent)
     return Material(name, cert, chain, fullchain, key, folders=folders)
 
 
