@@ -40,7 +40,7 @@ def material(live: Path, renewal_dir: Path, name: str) -> Material | None:
     files = {kind: live / name / f"{kind}.pem" for kind in lineages.FILES}
     if not files["cert"].exists():
         lineage = lineages.read_lineage(renewal_dir / f"{name}.conf")
-        if lineage is None:
+        if lineage is None or len(lineage.files) < len(lineages.FILES):
             return None
         files = dict(lineage.files)
     try:

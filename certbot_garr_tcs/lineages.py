@@ -58,12 +58,12 @@ def read_lineage(conf: Path) -> Lineage | None:
     except (OSError, ConfigObjError, UnicodeDecodeError):
         return None
     params = parsed.get("renewalparams")
-    files = {kind: parsed.get(kind) for kind in FILES}
-    if not isinstance(params, dict) or not all(isinstance(path, str) for path in files.values()):
+    files = {kind: Path(parsed[kind]) for kind in FILES if isinstance(parsed.get(kind), str)}
+    if not isinstance(params, dict) or "cert" not in files:
         return None
     return Lineage(
         conf.name[: -len(".conf")],
-        {kind: Path(path) for kind, path in files.items()},
+        files,
         {key: value for key, value in params.items() if isinstance(value, str)},
     )
 

@@ -57,18 +57,30 @@ def test_typed_before_certbot_2_7(monkeypatch):
     assert not compat.typed(SimpleNamespace(), "email")
 
 
-def test_the_second_parse_gets_the_authenticator_by_name(tmp_path, monkeypatch):
+BOTH = ("authenticator", "installer")
+
+
+def test_the_second_parse_gets_the_roles_by_name(tmp_path, monkeypatch):
     """Before 2.7 a flag of our own would fail there."""
     parse(tmp_path, "certonly", "-d", "a.example", "--garr-tcs")
     monkeypatch.delattr(configuration, "ArgumentSource", raising=False)
     cli.helpful_parser.args[:] = ["certonly", "--garr-tcs", "-n"]
-    namespace = SimpleNamespace(authenticator=None)
+    namespace = SimpleNamespace(authenticator=None, installer=None)
     for _ in range(2):
-        compat.choose_authenticator(namespace, "--garr-tcs", "garr-tcs")
-        assert namespace.authenticator == "garr-tcs"
-        assert cli.helpful_parser.args == ["certonly", "-n", "--authenticator=garr-tcs"]
+        compat.choose(namespace, "--garr-tcs", "garr-tcs", BOTH)
+        assert (namespace.authenticator, namespace.installer) == ("garr-tcs", "garr-tcs")
+        args = ["certonly", "-n", "--authenticator=garr-tcs", "--installer=garr-tcs"]
+        assert cli.helpful_parser.args == args
     monkeypatch.setattr(cli, "helpful_parser", None)
-    compat.choose_authenticator(namespace, "--garr-tcs", "garr-tcs")
+    compat.choose(namespace, "--garr-tcs", "garr-tcs", BOTH)
+
+
+def test_a_role_that_another_plugin_has_stays_there(tmp_path):
+    """`-a nginx --garr-tcs` means nginx and, to deploy, us."""
+    parse(tmp_path, "certonly", "-d", "a.example")
+    namespace = SimpleNamespace(authenticator="nginx", installer=None)
+    compat.choose(namespace, "--garr-tcs", "garr-tcs", BOTH)
+    assert (namespace.authenticator, namespace.installer) == ("nginx", "garr-tcs")
 
 
 def test_the_verb_is_known_while_certbot_parses(tmp_path, monkeypatch):
