@@ -33,7 +33,7 @@ MAY_KNOW = {
     "configobj": {"config", "lineages"},
     "cryptography": {"lineages", "sandbox", "deploy"},
     "dns": {"challenges.dns", "challenges.reachability", "challenges.rfc2136"},
-    "requests": {"aftermath"},
+    "requests": {"aftermath"},  # comes with acme
     "subprocess": {"sandbox.practice_ca", "sandbox.runner", "deploy.services"},
     "typing_extensions": {"sandbox.practice_ca"},  # for type checkers alone
     "zope": {"challenges"},
