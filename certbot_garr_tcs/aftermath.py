@@ -11,6 +11,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
+from certbot_garr_tcs.errors import GarrTcsError
 from certbot_garr_tcs.lineages import read_lineage
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def next_step(error: BaseException | None, title: str, portal: str, answer: str 
     import requests  # noqa: PLC0415  (something went wrong already: time is no matter)
     from acme import errors, messages  # noqa: PLC0415
 
-    while error is not None:
+    # Our own errors explain themselves, and what is behind them may be a delegate's: not of this CA.
+    while error is not None and not isinstance(error, GarrTcsError):
         if isinstance(error, requests.RequestException):
             return (
                 f"There is no answer from {title}. Look at directory-url, and at this machine's way out (name servers, "
