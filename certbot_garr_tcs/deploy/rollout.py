@@ -134,7 +134,9 @@ class Rollout:
     # what they share
 
     def _stage(self, lineages: Iterable[str], *, forced: bool, finish: bool = False) -> None:
-        materials = {name: material for name in lineages if (material := self._load(name)) is not None}
+        wanted = {target.lineage for target in self._targets}
+        loaded = {name: self._load(name) for name in lineages if name in wanted}
+        materials = {name: material for name, material in loaded.items() if material is not None}
         todo = self._wrong(materials, forced=forced)
         if not todo and not self._deliverer.journal.unfinished():
             return
