@@ -62,7 +62,7 @@ class Configurator(common.Plugin, interfaces.Authenticator):
         """
         if self.name not in {self.config.authenticator, self.config.configurator}:
             raise errors.PluginError(f"Nobody chose {self.name}: give --authenticator {self.name}")
-        from certbot_garr_tcs import account_setup, compat, config  # noqa: PLC0415
+        from certbot_garr_tcs import account_setup, aftermath, compat, config  # noqa: PLC0415
         from certbot_garr_tcs.challenges.solvers import Solvers  # noqa: PLC0415
         from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
 
@@ -70,7 +70,9 @@ class Configurator(common.Plugin, interfaces.Authenticator):
             settings = config.load_named(self.conf("config"), self.config.config_dir)
             state = StateFolder(Path(self.config.work_dir))
             occasion = account_setup.occasion_of(self.config, display_util.notify)
-            account_setup.settle(self.config, settings, state, occasion)
+            selected = account_setup.settle(self.config, settings, state, occasion)
+            renewal_dir = Path(self.config.renewal_configs_dir)
+            aftermath.explain_failures(selected.title, selected.portal, self.name, renewal_dir)
             self._solvers = Solvers(settings.solvers if settings else (), state, self.config)
             self._solvers.withdraw_left_behind()
 

@@ -51,14 +51,16 @@ class Zone:
     """Describe one zone of the primary.
 
     ``policy`` is the inside of ``update-policy { … }``; empty takes no updates. ``records`` are further
-    lines of the zone file; ``extra`` goes into the zone statement. ``name_servers`` are further NS
-    records, with address, beside those of the lab.
+    lines of the zone file; ``extra`` goes into the zone statement; ``statement`` is all of it, as
+    written, and its file has to be ``NAME.zone``. ``name_servers`` are further NS records, with address,
+    beside those of the lab.
     """
 
     name: str
     policy: str = ""
     records: str = ""
     extra: str = ""
+    statement: str = ""
     name_servers: tuple[tuple[str, str], ...] = ()
 
 
@@ -169,7 +171,8 @@ class BindLab:
     """Run a primary and, if wanted, secondaries that hear of changes only when told.
 
     Secondaries get no NOTIFY from the primary. ``lag_seconds`` after a change on the primary they are
-    told by the lab; ``None``: only by ``catch_up``.
+    told by the lab; ``None``: only by ``catch_up``. ``resolves``: those who ask for it get CNAMEs followed from
+    one zone of the lab into another.
     """
 
     def __init__(  # noqa: PLR0913 - what a lab is made of
@@ -181,13 +184,15 @@ class BindLab:
         secondaries: int = 0,
         lag_seconds: float | None = None,
         delay_seconds: float = 0.0,
+        port: int = 0,
+        resolves: bool = False,
     ) -> None:
-        """Choose addresses and a port; start nothing."""
+        """Choose addresses, and a port where none is given; start nothing."""
         self.zones = zones
         self.keys = keys
         net = f"127.{random.randint(20, 250)}.{random.randint(1, 250)}"  # noqa: S311 - no secret
         self.addresses = [f"{net}.{host}" for host in range(1, secondaries + 2)]
-        self.port = free_port(self.addresses)
+        self.port = port or free_port(self.addresses)
         self.servers = [
             Named(
                 _made(folder / f"named{number}"),
@@ -197,6 +202,7 @@ class BindLab:
         ]
         self._relays = Relays([server.relay for server in self.servers])
         self._lag_seconds = lag_seconds
+        self._recursion = "yes" if resolves else "no"
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -241,6 +247,22 @@ class BindLab:
             server.stop()
         self._relays.__exit__()
 
+    def surroundings(self, folder: Path) -> dict[str, str]:
+        """Return environment variables for a process that is to find this lab instead of the machine's DNS.
+
+        Resolvers and the port of name servers are what a machine has around it; a ``sitecustomize`` module
+        replaces what reads them, before the program starts.
+        """
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(
+            "import certbot_garr_tcs.challenges.dns.lookup as lookup\n"
+            "from certbot_garr_tcs.challenges.dns.endpoints import Endpoint\n"
+            f"around = lookup.Surroundings((Endpoint({self.primary.address!r}, {self.port}),), port={self.port})\n"
+            "lookup.system_surroundings = lambda: around\n",
+            encoding="utf-8",
+        )
+        return {"PYTHONPATH": str(folder)}
+
     def catch_up(self) -> None:
         """Tell every secondary about every zone."""
         for secondary in self.secondaries:
@@ -250,7 +272,7 @@ class BindLab:
     def _options(self, server: Named) -> str:
         return (
             f'options {{ directory "{server.folder}"; listen-on port {server.own_port} {{ {LOOPBACK}; }};'
-            " listen-on-v6 { none; }; pid-file none; recursion no; dnssec-validation no;"
+            f" listen-on-v6 {{ none; }}; pid-file none; recursion {self._recursion}; dnssec-validation no;"
             f' session-keyfile "{server.folder}/session.key"; allow-transfer {{ any; }}; notify no;'
             " allow-notify { any; }; serial-query-rate 1000; minimal-responses no;"
             " max-journal-size default; };\ncontrols { };\n" + "".join(map(key_statement, self.keys))
@@ -272,7 +294,10 @@ class BindLab:
             text = "\n".join([*lines, zone.records, ""])
             (self.primary.folder / f"{zone.name}.zone").write_text(text, encoding="utf-8")
             policy = f"update-policy {{ {zone.policy} }};" if zone.policy else ""
-            parts.append(f'zone "{zone.name}" {{ type primary; file "{zone.name}.zone"; {policy} {zone.extra} }};\n')
+            parts.append(
+                zone.statement
+                or f'zone "{zone.name}" {{ type primary; file "{zone.name}.zone"; {policy} {zone.extra} }};\n'
+            )
         return "".join(parts)
 
     def _secondary_zones(self) -> str:

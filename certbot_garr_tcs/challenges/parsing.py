@@ -175,12 +175,17 @@ def _algorithm(keys: Keys) -> str | None:
     written = keys.text("tsig-algorithm")
     if written is None:
         return None
-    name = written.lower().rstrip(".")
-    name = "hmac-md5.sig-alg.reg.int" if name == "hmac-md5" else name
+    name = _full_name(written)
     if name in ALGORITHMS:
         return name
     keys.wrong("tsig-algorithm", f"must be one of {', '.join(ALGORITHMS[:4])} …{did_you_mean(name, ALGORITHMS)}")
     return None
+
+
+def _full_name(algorithm: str) -> str:
+    """Return an algorithm as DNS names it: BIND writes MD5's short."""
+    name = algorithm.lower().rstrip(".")
+    return "hmac-md5.sig-alg.reg.int" if name == "hmac-md5" else name
 
 
 def _tsig_from_file(keys: Keys, read_secret: Callable[[str], str]) -> TsigKey | None:
@@ -194,7 +199,13 @@ def _tsig_from_file(keys: Keys, read_secret: Callable[[str], str]) -> TsigKey | 
     except ConfigError as error:
         keys.wrong("tsig-keyfile", f"cannot be used: {error}")
         return None
-    if key.algorithm in _WEAK:
+    algorithm = _full_name(key.algorithm)
+    if algorithm not in ALGORITHMS:
+        keys.wrong(
+            "tsig-keyfile", f"holds a key for an algorithm that is not known{did_you_mean(algorithm, ALGORITHMS)}"
+        )
+        return None
+    if algorithm in _WEAK:
         keys.wrong(
             "tsig-keyfile",
             f"holds a key for {key.algorithm}, which is weak; make one with tsig-keygen, or "

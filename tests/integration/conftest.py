@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from harness import FAULTY_SERVER, CertbotRunner, Pebble, need_practice_ca
+from resolver import every_name_is_here
 
 from certbot_garr_tcs.sandbox.options import PracticeOptions
 from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
@@ -15,6 +16,8 @@ from certbot_garr_tcs.sandbox.runner import find_certbot
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+pytest.register_assert_rewrite("journeys")
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +103,10 @@ def make_pebble(tmp_path: Path) -> Iterator[Callable[..., Pebble]]:
 def pebble(make_pebble: Callable[..., Pebble]) -> Pebble:
     """Run one Pebble that wants EAB and validates for real."""
     return make_pebble()
+
+
+@pytest.fixture(scope="module")
+def resolver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a name server to whom every name is this machine; its address and port."""
+    with every_name_is_here(tmp_path_factory.mktemp("resolver") / "server.log") as address:
+        yield address

@@ -68,13 +68,13 @@ def params(certbot: CertbotRunner, lineage: str) -> dict[str, Any]:
     return dict(certbot.renewal(lineage)["renewalparams"])
 
 
-def run_in(certbot: CertbotRunner, folder: Path, *arguments: str) -> Result:
-    """Run certbot from ``folder`` with just these arguments."""
+def run_in(certbot: CertbotRunner, folder: Path, *arguments: str, keys: str = "") -> Result:
+    """Run certbot from ``folder`` with just these arguments; ``keys`` is what somebody types meanwhile."""
     done = subprocess.run(
         [str(certbot.bound.executable), *arguments],
         cwd=folder,
         env=certbot.bound.environment(),
-        stdin=subprocess.DEVNULL,
+        input=keys,
         capture_output=True,
         text=True,
         check=False,

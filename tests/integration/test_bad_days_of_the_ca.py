@@ -235,24 +235,58 @@ def test_a_host_that_does_not_resolve(certbot, practice_ca):
     result = refused_renewal(certbot, KEY)
     explained(result, f"Lineage {NAME} moves from {practice_ca.directory_url} to https://ca.invalid/directory.")
     explained(result, "Failed to renew certificate", "ca.invalid")
+    explained(result, "There is no answer from https://ca.invalid/directory. Look at directory-url")
+
+
+NO_ANSWER = "There is no answer from"
+NO_ACME = "answered with something that is no ACME: it is out of order, or directory-url leads elsewhere"
+NO_REASON = 'refused without a reason that Certbot can read, saying "The order could not be created.". Try again'
 
 
 @pytest.mark.parametrize(
-    "fault", [{"kind": "503"}, {"kind": "bare-string"}, {"kind": "close"}], ids=lambda fault: fault["kind"]
+    ("kind", "words"), [("503", NO_ACME), ("bare-string", NO_REASON), ("close", NO_ANSWER)], ids=lambda each: each[:11]
 )
 @pytest.mark.parametrize("place", ["directory", "newOrder", "finalize"])
-def test_a_broken_ca_breaks_nothing_here(certbot, make_faulty_ca, place, fault):
-    """Whatever it answers, and wherever: the lineage stays as it was, and the next try after healing works."""
+def test_a_broken_ca_breaks_nothing_here(certbot, make_faulty_ca, place, kind, words):
+    """Whatever it answers, and wherever: a next step is said, the lineage stays, and after healing it renews."""
     ca = make_faulty_ca()
     certbot.use(ca)
     certbot.certonly(NAME)
     before = certbot.certificate(NAME).serial_number
-    set_faults(ca, **{place: fault})
+    set_faults(ca, **{place: {"kind": kind}})
     result = refused_renewal(certbot, ca.eab_hmac_key)
     explained(result, f"Failed to renew certificate {NAME} with error")
+    explained(result, ca.directory_url, words)
     set_faults(ca)
     renew(certbot)
     assert certbot.certificate(NAME).serial_number != before
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("503", NO_ACME), ("bare-string", NO_REASON), ("close", NO_ANSWER)], ids=lambda each: each[:11]
+)
+def test_a_ca_that_breaks_while_registering(certbot, make_faulty_ca, kind, words):
+    """A first order has the same next step; nothing half-registered is left, and the next try works."""
+    ca = make_faulty_ca()
+    certbot.use(ca)
+    set_faults(ca, newAccount={"kind": kind, "times": 1})
+    result = certbot.certonly(NAME, check=False)
+    assert result.returncode == 1
+    explained(result, ca.directory_url, words)
+    assert not certbot.account_ids()
+    no_secret(certbot, result, ca.eab_hmac_key)
+    certbot.certonly(NAME)
+
+
+@pytest.mark.skipif(CERTBOT < WAITS_FOR_THE_ISSUER, reason="Certbot waits for a slow issuer since 4.1")
+def test_an_issuer_that_takes_too_long(certbot, make_faulty_ca):
+    """Certbot gives up without a word of its own: the option that gives the CA more time is named."""
+    ca = make_faulty_ca(enrollment_seconds=1)
+    set_faults(ca, processing={"seconds": 12})
+    certbot.use(ca)
+    result = certbot.run("certonly", "-n", "--garr-tcs", "-d", NAME, "--issuance-timeout", "2", "-q", check=False)
+    assert result.returncode == 1
+    explained(result, f"{ca.directory_url} did not issue in time.", "--issuance-timeout 600")
 
 
 def test_a_ca_that_is_down(certbot, make_practice_ca):
@@ -261,4 +295,6 @@ def test_a_ca_that_is_down(certbot, make_practice_ca):
     certbot.use(ca)
     certbot.certonly(NAME)
     ca.stop()
-    explained(refused_renewal(certbot, ca.eab_hmac_key), "Failed to renew certificate", "Connection refused")
+    result = refused_renewal(certbot, ca.eab_hmac_key)
+    explained(result, "Failed to renew certificate", "Connection refused")
+    explained(result, f"{NO_ANSWER} {ca.directory_url}. Look at directory-url")

@@ -10,6 +10,7 @@ from harness import sampled_command_lines
 from journeys import NAME, account_of, conf, key_ids, one_line, orders, params, run_in, since_now, walk
 
 from certbot_garr_tcs.sandbox.runner import dns_names
+from certbot_garr_tcs.sandbox.settings import account_section
 
 pytestmark = pytest.mark.integration
 
@@ -89,38 +90,28 @@ def test_cli_ini_chooses_us(certbot, first, tmp_path):
     assert first.directory_url in certbot.run("show_account", "-c", str(cli)).output
 
 
-def test_a_relative_file_is_found_from_elsewhere(certbot, first, tmp_path):
-    """A relative --garr-tcs-config is stored absolute: the renewal runs in another folder."""
-    certbot.use(first)
+def test_a_lineage_with_a_file_of_its_own_stays_there(certbot, first, second, tmp_path):
+    """A relative --garr-tcs-config is stored absolute: a plain renew elsewhere finds each lineage's own file."""
     there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
     there.mkdir()
     elsewhere.mkdir()
+    certbot.use(second)
     file = certbot.ini.rename(there / "own.ini")
-    order = ("certonly", "-n", "--garr-tcs", "--garr-tcs-config", "own.ini", "-d", NAME)
+    own = "own.practice.example"
+    order = ("certonly", "-n", "--garr-tcs", "--garr-tcs-config", "own.ini", "-d", own)
     issued = run_in(certbot, there, *order, *certbot.bound.folder_options)
     assert issued.returncode == 0, issued.output
-    assert params(certbot, NAME)["garr_tcs_config"] == str(file)
-    before = certbot.certificate(NAME)
+    assert params(certbot, own)["garr_tcs_config"] == str(file)
+    certbot.use(first)
+    certbot.certonly(NAME)
+    before = {certbot.certificate(name).serial_number for name in (NAME, own)}
     renewed = run_in(certbot, elsewhere, "renew", "--no-random-sleep-on-renew", *certbot.bound.folder_options)
     assert renewed.returncode == 0, renewed.output
-    assert certbot.certificate(NAME).serial_number != before.serial_number
-    assert params(certbot, NAME)["garr_tcs_config"] == str(file)
-
-
-def test_a_lineage_with_a_file_of_its_own_stays(certbot, first, second, tmp_path):
-    """One renew, two files: each lineage renews at the CA of its own."""
-    certbot.use(first)
-    certbot.trust(second)
-    own = tmp_path / "own.ini"
-    own.write_text(account_of(second), encoding="utf-8")
-    own.chmod(0o600)
-    certbot.certonly(NAME)
-    certbot.run("certonly", "-n", "--garr-tcs", "--garr-tcs-config", str(own), "-d", "own.practice.example")
-    before = {certbot.certificate(name).serial_number for name in (NAME, "own.practice.example")}
-    certbot.run("renew")
     assert certbot.certificate(NAME) in first.issued()
-    assert certbot.certificate("own.practice.example") in second.issued()
-    assert not before & {certbot.certificate(name).serial_number for name in (NAME, "own.practice.example")}
+    assert certbot.certificate(own) in second.issued()
+    assert not before & {certbot.certificate(name).serial_number for name in (NAME, own)}
+    assert params(certbot, own)["garr_tcs_config"] == str(file)
+    assert "garr_tcs_config" not in params(certbot, NAME)
 
 
 def test_the_file_decides_the_key_type_of_new_lineages(certbot, first):
@@ -142,15 +133,13 @@ def test_the_file_decides_the_key_type_of_new_lineages(certbot, first):
     kept = renewed.public_key()
     assert isinstance(kept, rsa.RSAPublicKey)
     assert kept.key_size == 3072
-    certbot.certonly(NAME)
-    assert isinstance(certbot.certificate(NAME).public_key(), ec.EllipticCurvePublicKey)
 
 
 def test_a_typed_key_type_wins(certbot, first):
     """What the user types stands above the file."""
-    certbot.use(first, "key-type = ecdsa\n")
-    certbot.run("certonly", "-n", "--garr-tcs", "--key-type", "rsa", "-d", NAME)
-    assert isinstance(certbot.certificate(NAME).public_key(), rsa.RSAPublicKey)
+    certbot.use(first, "key-type = rsa\n")
+    certbot.run("certonly", "-n", "--garr-tcs", "--key-type", "ecdsa", "-d", NAME)
+    assert isinstance(certbot.certificate(NAME).public_key(), ec.EllipticCurvePublicKey)
 
 
 def test_server_counts_for_one_run_and_gets_no_eab_of_the_file(certbot, first, make_practice_ca):
@@ -215,3 +204,24 @@ def test_a_stored_must_staple_does_not_come_along_to_harica(certbot, first, seco
     assert "must_staple is dropped" in one_line(moved.output)
     assert certbot.certificate(NAME) in second.issued()
     assert params(certbot, NAME).get("must_staple", "False") == "False"
+
+
+def test_the_account_fits_the_file(certbot, first):
+    """Another key ID at the same CA is no reason to go on silently with the account of the one before."""
+    certbot.use(first)
+    certbot.run("register", "-n", "--garr-tcs")
+    (account,) = certbot.account_ids()
+    key_id, hmac_key = first.add_key()
+    certbot.write_ini(account_section(first.directory_url, key_id, hmac_key))
+    asked = since_now(first)
+    refused = certbot.certonly(NAME, check=False)
+    assert refused.returncode == 1
+    said = one_line(refused.output)
+    assert account in said
+    assert "--account ID" in said
+    assert orders(asked()) == []
+    certbot.run("certonly", "-n", "-a", "garr-tcs", "-d", NAME, "--account", account)
+    certbot.run("renew")
+    assert len(orders(asked())) == 2
+    assert key_ids(asked()) == []
+    assert params(certbot, NAME)["account"] == account

@@ -288,6 +288,57 @@ def test_a_tsig_secret_comes_from_a_file(write):
 
 
 @pytest.mark.parametrize(
+    ("algorithm", "words"),
+    [
+        ("hmac-sha512", None),
+        ("HMAC-SHA256", None),
+        ("hmac-sha1", "which is weak; make one with tsig-keygen"),
+        ("hmac-md5", "which is weak; make one with tsig-keygen"),
+        ("hmac-sha265", 'not known; did you mean "hmac-sha256"'),
+    ],
+)
+def test_a_bind_key_file(write, algorithm, words):
+    """Name, secret and algorithm come from it; a weak one must be asked for key by key."""
+    write(f'key "acme" {{ algorithm {algorithm}; secret "c2VjcmV0"; }};\n', name="acme.key")
+    path = write("[dns-01]\ntsig-keyfile = acme.key\n")
+    if words:
+        with pytest.raises(ConfigError, match=words) as caught:
+            config.load(path)
+        assert "c2VjcmV0" not in str(caught.value)
+    else:
+        tsig = config.load(path).solvers[0].how.tsig
+        assert (tsig.name, tsig.secret, tsig.algorithm) == ("acme", "c2VjcmV0", algorithm.lower())
+
+
+def test_targets_and_preset_alone(write):
+    """A file may name its CA by preset, and what is deployed where."""
+    loaded = config.load(write("[account]\nca = sectigo-ov\n[deploy www]\nlineage = www\nfullchain = /tmp/www.pem\n"))
+    assert (loaded.account.ca, loaded.account.directory_url) == ("sectigo-ov", None)
+    assert [target.name for target in loaded.targets] == ["www"]
+
+
+@pytest.mark.parametrize(("word", "value"), [("no", False), ("OFF", False), ("1", True)])
+def test_yes_and_no(write, word, value):
+    """In the usual words."""
+    assert config.load(write(f"[account]\nagree-tos = {word}\n")).account.agree_tos is value
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_nobody_that_has_a_name(write):
+    """An owner without a name is told by number."""
+    path = write(ACCOUNT)
+    os.chown(path, 4000000, 4000000)
+    with pytest.raises(ConfigError, match="belongs to 4000000"):
+        config.load(path)
+
+
+def test_an_address_is_proved_by_http(write):
+    """A section for an IP address is fine where it can do something."""
+    (section,) = config.load(write("[http-01 192.0.2.1]\nvia = webroot\n")).solvers
+    assert section.suffix == "192.0.2.1"
+
+
+@pytest.mark.parametrize(
     ("text", "how", "seconds"),
     [("authoritative", HowToLook.AUTHORITATIVE, 0.0), ("seconds 60", HowToLook.SECONDS, 60.0)],
 )

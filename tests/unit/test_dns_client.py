@@ -28,6 +28,11 @@ def update(*values, add=True):
     return build_update(ZONE, [TxtRecord(WWW, value) for value in values], add=add)
 
 
+def impatient(wire, endpoint, *, timeout_seconds, tcp):
+    """Carry as always, but do not wait long for fakes that stay silent."""
+    return exchange(wire, endpoint, timeout_seconds=0.2, tcp=tcp)
+
+
 def ask(server, **options):
     return Client().query(server.endpoint, TXT, timeouts_seconds=(0.3, 0.6), **options)
 
@@ -164,6 +169,15 @@ def test_the_second_address_is_tried():
         assert server.txt[WWW] == {"one"}
 
 
+def test_a_no_after_silence_is_not_the_last_word():
+    """The first address may have applied what the second one refuses."""
+    with FakeDns({("example.it", "UPDATE"): silent}, key=KEY) as mute:
+        with FakeDns({("example.it", "UPDATE"): fails("REFUSED")}, key=KEY) as server:
+            with pytest.raises(DnsError, match="REFUSED") as caught:
+                Client(impatient).update([mute.endpoint, server.endpoint], update("one"), KEY)
+    assert not isinstance(caught.value, UpdateRefusedError)
+
+
 @pytest.mark.parametrize("code", ["REFUSED", "NOTAUTH", "NOTZONE", "SERVFAIL", "FORMERR", "NOTIMP", "NXRRSET"])
 def test_every_refusal_names_zone_server_and_code(code):
     """A no names zone, server and answer code, and has a next step."""
@@ -248,12 +262,8 @@ def test_an_old_answer_is_not_believed():
 def test_a_silent_server_is_tried_over_tcp_too():
     """UDP that nobody answers ends with a try over TCP, then with a message that names zone and server."""
     with FakeDns({("example.it", "UPDATE"): silent}, key=KEY) as server:
-
-        def quick(wire, endpoint, *, timeout_seconds, tcp):
-            return exchange(wire, endpoint, timeout_seconds=0.2, tcp=tcp)
-
         with pytest.raises(NoAnswerError) as caught:
-            Client(quick).update([server.endpoint], update("one"), KEY, "[dns-01]")
+            Client(impatient).update([server.endpoint], update("one"), KEY, "[dns-01]")
     assert caught.value.message.startswith(f"UPDATE of example.it. at 127.0.0.1 port {server.port}: ")
     assert "server in [dns-01]" in caught.value.hint
     assert len(server.updates) == 3

@@ -6,12 +6,13 @@ import dns.name
 import dns.tsig
 import pytest
 from fakes import FakeDns, applies, fails, nothing, says, shows_txt, silent, soa
-from zope.interface.verify import verifyClass
+from solver_contract import Bench as ContractBench
+from solver_contract import SolverContract
 
 from certbot_garr_tcs.challenges.dns.client import Client
 from certbot_garr_tcs.challenges.dns.lookup import Surroundings
 from certbot_garr_tcs.challenges.dns.transport import exchange
-from certbot_garr_tcs.challenges.interfaces import Challenge, ISolver
+from certbot_garr_tcs.challenges.interfaces import Challenge
 from certbot_garr_tcs.challenges.notes import Notes, Presented
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
 from certbot_garr_tcs.challenges.sections import (
@@ -96,9 +97,20 @@ class Bench:
         return list(self.state.path.glob("presented-*.json"))
 
 
-def test_it_is_a_solver():
-    """Names and signatures are those of the interface."""
-    assert verifyClass(ISolver, Rfc2136Solver)
+class TestRfc2136Solver(SolverContract):
+    """The solver keeps the contract of all solvers."""
+
+    @pytest.fixture
+    def bench(self, tmp_path):
+        """Put it before a zone where a stranger's value is already."""
+        with FakeDns(zone_table(), key=TSIG) as server:
+            server.txt[dns.name.from_text("_acme-challenge.example.it")] = {"stranger"}
+            yield ContractBench(
+                Bench(server, tmp_path).solver,
+                [APEX, WILD, WWW],
+                lambda: set().union(*server.txt.values()),
+                {"stranger"},
+            )
 
 
 def test_present_wait_clean_up(tmp_path):

@@ -335,3 +335,19 @@ def test_a_hundred_names_share_what_is_above_them():
         for number in range(100):
             assert places.find(f"h{number}.example.it").door.zone == ZONE
         assert sum(server.asked.values()) == 103
+
+
+def test_a_primary_without_address_is_told():
+    """A SOA that names a host that is not there (PowerDNS's default) asks for server in the section."""
+    gone = "a.misconfigured.invalid"
+    with FakeDns(
+        {
+            (str(WWW), "CNAME"): nothing("example.it."),
+            ("example.it", "SOA"): says(f"example.it. 60 SOA {gone}. hostmaster.example.it. 1 3600 600 86400 5"),
+            (gone, "A"): nothing("invalid."),
+            (gone, "AAAA"): nothing("invalid."),
+        }
+    ) as server:
+        with pytest.raises(ChallengeError, match=rf"{gone}, which the SOA of example\.it\. names") as caught:
+            Places([section("", Rfc2136Settings())], lookup_at(server)).find("www.example.it")
+    assert "Set server in [dns-01]" in caught.value.hint

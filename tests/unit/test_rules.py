@@ -82,3 +82,12 @@ def test_must_staple_typed_and_stored():
 def test_many_names(selection, names, warned):
     """More names than the CA is known to take are warned about, not refused: it may have changed."""
     assert bool(rules.many_names_notice(selection, names)) is warned
+
+
+def test_staging_takes_no_real_certificates_place():
+    """Except where the lineage is of that staging directory already."""
+    rules.check_replacement(OTHER, "www.example.it", OTHER.directory_url)
+    for stored in (HARICA.directory_url, None):
+        with pytest.raises(AccountError, match="would replace the certificate of www") as caught:
+            rules.check_replacement(OTHER, "www.example.it", stored)
+        assert "--cert-name" in caught.value.hint

@@ -31,8 +31,8 @@ class Hint:
 
     def on(self, answer: str) -> str:
         """Return one next step for an answer code of RFC 2136 §2.2 or RFC 8945 §5."""
-        unsigned = answer == "REFUSED" and self.key is None
-        text = _NO_KEY if unsigned else _HINTS.get(answer, _ANY_OTHER)
+        unsigned = answer in {"REFUSED", "NOTAUTH"} and self.key is None
+        text = _NO_KEY[answer] if unsigned else _HINTS.get(answer, _ANY_OTHER)
         return text.format(zone=self.zone, section=self.section, key=self.key or "(none)")
 
 
@@ -46,20 +46,24 @@ SILENT = (
     "Is the server running, and are UDP and TCP to it open from here? If it is another one, name it as"
     " server in {section}."
 )
-_NO_KEY = "Give {section} the key that may update {zone}: tsig-keyfile, or tsig-name and tsig-secret."
+_GIVE_KEY = "Give {section} the key that may update {zone}: tsig-keyfile, or tsig-name and tsig-secret"
+_NO_KEY = {
+    "REFUSED": f"{_GIVE_KEY}.",
+    "NOTAUTH": f"{_GIVE_KEY} (or, if this server does not have the zone, another server).",
+}
 _HINTS = {
     "REFUSED": (
         "Let the update-policy (or allow-update) of {zone} grant key {key} TXT records at _acme-challenge"
         " names; if this server is a secondary, name the primary as server in {section}."
     ),
     "NOTAUTH": (
-        "This server is not authoritative for {zone}, or does not let key {key} update it: name the zone's"
-        " primary as server in {section}, or add a section for {zone}."
+        "This server is not authoritative for {zone} (or does not let key {key} update it): name the zone's"
+        " primary as server in {section}, or add a section of its own for the zone."
     ),
-    "NOTZONE": "Correct zone in {section}: a name to be changed is not inside {zone}.",
+    "NOTZONE": "Correct zone in {section}: a name to be changed is not inside that zone.",
     "BADKEY": (
         "The server knows no key {key} with this algorithm: compare tsig-name and tsig-algorithm (or the"
-        " tsig-keyfile) with its key statement."
+        " tsig-keyfile) with its key statement. Knot says the same where no acl grants the key this name."
     ),
     "BADSIG": "Key {key} has another secret on the server: copy its key file again.",
     "BADTIME": "Set the clocks of both machines, by NTP: TSIG allows 300 s (RFC 8945 §10).",
@@ -71,4 +75,4 @@ _HINTS = {
     "NOTIMP": "Name a server that takes dynamic updates as server in {section}.",
     "YXDOMAIN": "Read the server's log: it applied rules of its own to the UPDATE.",
 }
-_ANY_OTHER = "Read the log of the server: it says why it did not update {zone}."
+_ANY_OTHER = "Read the log of the server: it says why it did not update {zone}"

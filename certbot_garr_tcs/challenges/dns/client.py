@@ -102,7 +102,11 @@ class Client:
                 continue
             if complaint or answer.rcode():
                 hint = Hint(zone, section, None if key is None else key.name.to_text())
-                raise _refusal(what, answer, complaint, hint)
+                refusal = _refusal(what, answer, complaint, hint)
+                if silent is None:
+                    raise refusal
+                # An address before this one may have applied it unheard: this no is not the last word.
+                raise DnsError(refusal.message, refusal.hint) from silent
             return
         if silent is None:
             raise DnsError(f"UPDATE of {zone}: its server has no address", f"Name one that has as server in {section}.")

@@ -23,7 +23,7 @@ def parse_key_file(text: str) -> TsigKey:
     """Return the one ``key`` statement of a BIND key file.
 
     Comments (``//``, ``#``, ``/* */``) and quotes are as in named.conf. A missing algorithm is
-    HMAC-SHA256; whether one is strong enough is for ``check_algorithm`` to say. Raises
+    HMAC-SHA256; whether one is strong enough is for the reader of garr-tcs.ini to say. Raises
     ``ConfigError``, which never repeats what the file says: the secret is in it.
     """
     tokens = _tokens(text)

@@ -81,12 +81,19 @@ class Places:
         source = self.source(section)
         zone = self._zone(chain[-1], section, source)
         server = parse_server(settings.server) if settings.server else find_primary(zone, self.lookup, source)
+        title = section.title if section else f"[{DNS_01} {zone.to_text(omit_final_dot=True)}]"
+        endpoints = source.endpoints or self.lookup.endpoints(server, source)
+        if not endpoints:
+            raise ChallengeError(
+                f"{server}, which the SOA of {zone} names as primary, has no address",
+                f"Set server in {title} to the server that takes updates of that zone.",
+            )
         door = Door(
             zone=zone,
             server=server,
-            endpoints=source.endpoints or self.lookup.endpoints(server, source),
+            endpoints=endpoints,
             key_name=settings.tsig.name if settings.tsig else "",
-            section=section.title if section else f"[{DNS_01} {zone.to_text(omit_final_dot=True)}]",
+            section=title,
             missing_section=section is None,
             key=source.key,
         )

@@ -23,19 +23,18 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.challenges.sections import TsigKey
 
 ALGORITHMS = {
-    "hmac-sha224": dns.tsig.HMAC_SHA224,
     "hmac-sha256": dns.tsig.HMAC_SHA256,
     "hmac-sha384": dns.tsig.HMAC_SHA384,
     "hmac-sha512": dns.tsig.HMAC_SHA512,
-}
-"""Algorithms that may be used without a second thought (RFC 8945 §6)."""
-
-WEAK_ALGORITHMS = {
+    "hmac-sha224": dns.tsig.HMAC_SHA224,
+    "hmac-sha256-128": dns.tsig.HMAC_SHA256_128,
+    "hmac-sha384-192": dns.tsig.HMAC_SHA384_192,
+    "hmac-sha512-256": dns.tsig.HMAC_SHA512_256,
+    "hmac-sha1": dns.tsig.HMAC_SHA1,
     "hmac-md5": dns.tsig.HMAC_MD5,
     "hmac-md5.sig-alg.reg.int": dns.tsig.HMAC_MD5,
-    "hmac-sha1": dns.tsig.HMAC_SHA1,
 }
-"""Algorithms that RFC 8945 §6 advises against: used only where ``tsig-algorithm`` names them."""
+"""As users write them (RFC 8945 §6). Whether a weak one may be used is decided where the file is read."""
 
 
 @dataclass(frozen=True)
@@ -47,26 +46,11 @@ class Signed:
     start: int
 
 
-def check_algorithm(algorithm: str, *, named: bool) -> str:
-    """Return the algorithm in lower case, or raise ``ConfigError``.
-
-    ``named``: the user wrote ``tsig-algorithm`` in garr-tcs.ini. A weak algorithm that comes from a key
-    file alone is refused: somebody has to want it.
-    """
-    known = algorithm.strip().rstrip(".").lower()
-    if known in ALGORITHMS or (known in WEAK_ALGORITHMS and named):
-        return known
-    if known in WEAK_ALGORITHMS:
-        raise ConfigError(
-            f"the TSIG algorithm {known} is too weak to be used unasked (RFC 8945 §6)",
-            f"Make a key with tsig-keygen -a hmac-sha256, or insist with tsig-algorithm = {known}",
-        )
-    raise ConfigError(f"unknown TSIG algorithm {algorithm!r}", f"Known are: {', '.join(sorted(ALGORITHMS))}.")
-
-
 def to_key(key: TsigKey) -> dns.tsig.Key:
     """Return the key as dnspython wants it; raise ``ConfigError`` without the secret."""
-    algorithm = {**ALGORITHMS, **WEAK_ALGORITHMS}[check_algorithm(key.algorithm, named=True)]
+    algorithm = ALGORITHMS.get(key.algorithm.rstrip(".").lower())
+    if algorithm is None:
+        raise ConfigError(f"unknown TSIG algorithm {key.algorithm!r}", f"Known are: {', '.join(sorted(ALGORITHMS))}")
     try:
         secret = base64.b64decode("".join(key.secret.split()), validate=True)
         name = dns.name.from_text(key.name)

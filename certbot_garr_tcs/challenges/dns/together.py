@@ -39,7 +39,11 @@ def together(function: Callable[[Item], Result], items: Sequence[Item]) -> list[
 
 def results(outcomes: Sequence[Outcome[Result]]) -> list[Result]:
     """Return the results, or raise the first error, with the other ones' messages after its own."""
-    errors = list({str(bad): bad for bad in outcomes if isinstance(bad, ChallengeError)}.values())
+    by_message: dict[str, ChallengeError] = {}
+    for bad in outcomes:
+        if isinstance(bad, ChallengeError):
+            by_message.setdefault(bad.message, bad)
+    errors = list(by_message.values())
     if not errors:
         return [good for good in outcomes if not isinstance(good, ChallengeError)]
     if len(errors) == 1:

@@ -1,0 +1,71 @@
+"""One certificate over two zones with two keys, proved by real Certbot to a Pebble that validates."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+from bind import BindLab, Zone, make_key
+from cryptography import x509
+from harness import need_program
+
+pytestmark = pytest.mark.integration
+
+IT, NET = make_key("key-it"), make_key("key-net")
+
+SECTIONS = f"""
+[dns-01 example.it]
+tsig-name = {IT.name}
+tsig-secret = {IT.secret}
+
+[dns-01 acme.example.net]
+tsig-name = {NET.name}
+tsig-secret = {NET.secret}
+"""
+
+NAMES = ["example.it", "*.example.it", "moved.example.it", "acme.example.net"]
+NAMES += [f"host{number}.{zone}" for number in range(10) for zone in ("example.it", "acme.example.net")]
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """Run a primary and a secondary that is a second late, for two zones with a key each."""
+    need_program("named")
+    zones = [
+        Zone(
+            "example.it",
+            f"grant {IT.name} wildcard *.example.it. TXT;",
+            records="_acme-challenge.moved CNAME moved.acme.example.net.",
+        ),
+        Zone("acme.example.net", f"grant {NET.name} subdomain acme.example.net. TXT;"),
+    ]
+    with BindLab(tmp_path / "bind", zones, [IT, NET], secondaries=1, lag_seconds=1.0, resolves=True) as running:
+        yield running
+
+
+def test_two_zones_two_keys_and_a_cname_in_one_certificate(certbot, make_pebble, lab, tmp_path):
+    """Server, zone and key are found by SOA; the late secondary is what the CA asks; no TXT record is left."""
+    secondary = lab.secondaries[0]
+    pebble = make_pebble(dns_server=f"{secondary.address}:{lab.port}")
+    certbot.use(pebble, SECTIONS)
+    options = [part for name in NAMES for part in ("-d", name)]
+    certbot.run("certonly", "-n", "-a", "garr-tcs", *options, env=lab.surroundings(tmp_path / "around"))
+
+    extension = certbot.certificate("example.it").extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    assert sorted(extension.value.get_values_for_type(x509.DNSName)) == sorted(NAMES)
+    assert lab.primary.relay.counted["UPDATE"] == 4, "one UPDATE to add and one to delete, for each zone"
+    for zone in lab.zones:
+        assert lab.primary.all_txt(zone.name) == {}
+    assert dig(lab, "_acme-challenge.host3.example.it") == ""
+    for key in (IT, NET):
+        assert certbot.files_with(key.secret) == [certbot.ini]
+
+
+def dig(lab, name):
+    """Ask with dig, as a user would."""
+    program = shutil.which("dig")
+    if program is None:
+        return ""
+    command = [program, f"@{lab.primary.address}", "-p", str(lab.port), "+short", "TXT", name]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

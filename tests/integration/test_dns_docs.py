@@ -1,0 +1,62 @@
+"""What the pages on dns-01 say, run as written."""
+
+import re
+from pathlib import Path
+
+import dns.name
+import dns.update
+import pytest
+from bind import BindLab, Zone, make_key, skip_or_fail
+
+from certbot_garr_tcs.challenges.dns.answers import UpdateRefusedError
+from certbot_garr_tcs.challenges.dns.client import Client
+from certbot_garr_tcs.challenges.dns.endpoints import Endpoint
+from certbot_garr_tcs.challenges.dns.signing import to_key
+
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(skip_or_fail()), reason=skip_or_fail())]
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+KEY = make_key("acme")
+
+
+def statement(page: str, zone: str) -> str:
+    """Return the zone statement that stands on a page."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (found,) = [block for block in blocks if block.startswith(f'zone "{zone}" {{')]
+    return found
+
+
+def allowed(lab: BindLab, name: str, rdtype: str, data: str) -> bool:
+    """Add a record with the key, and delete it again where that was allowed."""
+    add = dns.update.UpdateMessage(lab.zones[0].name)
+    add.add(dns.name.from_text(name), 60, rdtype, data)
+    delete = dns.update.UpdateMessage(lab.zones[0].name)
+    delete.delete(dns.name.from_text(name), rdtype, data)
+    endpoint = Endpoint(lab.primary.address, lab.port)
+    try:
+        Client().update([endpoint], add, to_key(KEY))
+    except UpdateRefusedError:
+        return False
+    Client().update([endpoint], delete, to_key(KEY))
+    return True
+
+
+def test_the_policy_for_bind_grants_the_challenge_and_nothing_else(tmp_path):
+    """The zone statement of dns-01.md lets the key do what the page says, and no more."""
+    zone = Zone("example.it", statement=statement("dns-01.md", "example.it"))
+    with BindLab(tmp_path / "lab", [zone], [KEY]) as lab:
+        assert allowed(lab, "_acme-challenge.example.it", "TXT", "proof")
+        assert allowed(lab, "_acme-challenge.www.example.it", "TXT", "proof")
+        assert not allowed(lab, "_acme-challenge.www.example.it", "A", "192.0.2.1")
+        assert not allowed(lab, "_acme-challenge.ftp.example.it", "TXT", "proof")
+        assert not allowed(lab, "x._acme-challenge.www.example.it", "TXT", "proof")
+        assert not allowed(lab, "www.example.it", "TXT", "proof")
+        assert not allowed(lab, "example.it", "TXT", "v=spf1 -all")
+
+
+def test_the_policy_for_a_delegated_zone(tmp_path):
+    """The zone statement of delegation.md lets the key publish any proof, and nothing but TXT."""
+    zone = Zone("acme.example.net", statement=statement("delegation.md", "acme.example.net"))
+    with BindLab(tmp_path / "lab", [zone], [KEY]) as lab:
+        assert allowed(lab, "www.acme.example.net", "TXT", "proof")
+        assert not allowed(lab, "www.acme.example.net", "A", "192.0.2.1")

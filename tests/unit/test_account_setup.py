@@ -1,0 +1,283 @@
+"""Certbot's configuration is set to the account that garr-tcs.ini means."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+import pytest
+from parsed import make_account, make_lineage, parse
+
+from certbot_garr_tcs import account_setup
+from certbot_garr_tcs.account.binding import Binding
+from certbot_garr_tcs.account.roster import Roster, Rosters
+from certbot_garr_tcs.account.selection import Run, Selection
+from certbot_garr_tcs.account.settings import AccountSettings
+from certbot_garr_tcs.config import Configuration
+from certbot_garr_tcs.errors import AccountError
+from certbot_garr_tcs.state import StateFolder
+
+URL, PLACE = "https://ca.example/directory", "ca.example/directory"
+OTHER, OTHER_PLACE = "https://other.example/directory", "other.example/directory"
+STAGING = "https://staging.example/directory"
+HARICA = "https://acme.harica.gr/uni/directory"
+EAB = Binding("kid-of-the-file", "k" * 43)
+SECRET = "s" * 43
+NAME = "www.example.it"
+ACCOUNT = ("--eab-kid", "typed", "--eab-hmac-key", SECRET)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Return what a garr-tcs.ini with an account says."""
+    path = tmp_path / "garr-tcs.ini"
+    account = AccountSettings(path, directory_url=URL, binding=EAB, email="ced@example.it", agree_tos=True)
+    return Configuration(path, account)
+
+
+@pytest.fixture
+def settle(tmp_path, settings):
+    """Settle a command line; return Certbot's configuration and what the user was told."""
+
+    def settle(*arguments, account="the file's", change=None, **occasion):
+        config = parse(tmp_path, *arguments)
+        if change:
+            change(config)
+        said = []
+        where = settings if account == "the file's" else account and replace(settings, account=account)
+        what = replace(account_setup.occasion_of(config, said.append), **occasion)
+        account_setup.settle(config, where, StateFolder(tmp_path), what)
+        return config, " ".join(said)
+
+    return settle
+
+
+def test_the_first_order_registers(settle, tmp_path):
+    """Directory, EAB, contact and terms are those of the file, and the key ID is remembered."""
+    config, said = settle("certonly", "-a", "garr-tcs", "-d", NAME)
+    assert (config.server, config.account, config.email, config.tos) == (URL, None, "ced@example.it", True)
+    assert (config.eab_kid, config.eab_hmac_key) == (EAB.key_id, EAB.hmac_key)
+    assert f"Registering an account at {URL}" in said
+    assert Rosters(StateFolder(tmp_path)).read(URL) == Roster(offered=EAB.fingerprint)
+    account = make_account(tmp_path, PLACE, "abc")
+    config, said = settle("certonly", "-a", "garr-tcs", "-d", NAME)
+    assert (config.account, config.eab_kid, config.eab_hmac_key, said) == (account, None, None, "")
+    assert Rosters(StateFolder(tmp_path)).read(URL) == Roster({account: EAB.fingerprint})
+
+
+def test_nothing_is_set_where_something_is_wrong(tmp_path, settings):
+    """A refusal leaves Certbot's configuration as it was."""
+    config = parse(tmp_path, "certonly", "-a", "garr-tcs", "-d", NAME, "--dry-run")
+    before = dict(vars(config.namespace))
+    occasion = account_setup.occasion_of(config, pytest.fail)
+    with pytest.raises(AccountError, match="no staging directory"):
+        account_setup.settle(config, settings, StateFolder(tmp_path), occasion)
+    assert vars(config.namespace) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "run", "new_lineage"),
+    [
+        (["certonly"], Run.LIVE, True),
+        (["run"], Run.LIVE, True),
+        (["renew"], Run.LIVE, False),
+        (["certonly", "--dry-run"], Run.DRY_RUN, True),
+        (["certonly", "--staging"], Run.STAGING, True),
+    ],
+)
+def test_occasions(tmp_path, arguments, run, new_lineage):
+    """A run that Certbot prepares us for is live, or one of its trials."""
+    occasion = account_setup.occasion_of(parse(tmp_path, *arguments), pytest.fail)
+    assert (occasion.run, occasion.new_lineage, occasion.registers) == (run, new_lineage, True)
+
+
+def test_reconfigure_is_an_occasion_of_its_own(tmp_path):
+    """Certbot calls it by its verb alone; Certbot 2.1 does not know it, so it is set here."""
+    config = parse(tmp_path, "renew")
+    config.namespace.verb = "reconfigure"
+    assert account_setup.occasion_of(config, pytest.fail).run is Run.RECONFIGURE
+
+
+def test_typed_options_win(settle):
+    """--email and EAB of the command line stay; without a file EAB alone means Sectigo."""
+    config, _ = settle("certonly", "-d", NAME, "-m", "me@example.it", *ACCOUNT)
+    assert (config.server, config.email, config.eab_kid, config.eab_hmac_key) == (URL, "me@example.it", "typed", SECRET)
+    config, said = settle("certonly", "-d", NAME, *ACCOUNT, account=None)
+    assert config.server == "https://acme.sectigo.com/v2/OV"
+    assert not config.tos
+    assert "HARICA since January 2025" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--eab-kid", "typed"], "--eab-kid stands alone. Give --eab-hmac-key too"),
+        (["--eab-hmac-key", SECRET], "--eab-hmac-key stands alone. Give --eab-kid too"),
+        (["--eab-kid", "<kid>", "--eab-hmac-key", SECRET], "--eab-kid still is a placeholder"),
+        (["--eab-kid", "typed", "--eab-hmac-key", f"{SECRET} x"], "--eab-hmac-key is no base64url"),
+    ],
+)
+def test_half_and_broken_eab_options(settle, arguments, words):
+    """What was typed wrong is named by its option, without the key."""
+    with pytest.raises(AccountError) as caught:
+        settle("certonly", "-d", NAME, *arguments)
+    assert words in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_typed_account_is_taken_and_remembered(settle, tmp_path):
+    """--account settles which one the file's key ID stands for, from then on."""
+    for name in ("a", "b"):
+        make_account(tmp_path, PLACE, name)
+    with pytest.raises(AccountError, match="nothing says which one"):
+        settle("certonly", "-d", NAME)
+    assert settle("certonly", "-d", NAME, "--account", "b")[0].account == "b"
+    assert settle("certonly", "-d", NAME)[0].account == "b"
+    nobody = AccountSettings(tmp_path / "f", directory_url=URL)
+    assert settle("certonly", "-d", NAME, "--account", "a", account=nobody)[0].account == "a"
+    with pytest.raises(AccountError, match="nothing says which one"):
+        settle("certonly", "-d", NAME, "--account", "gone", account=nobody)
+
+
+def test_a_lineage_moves_with_the_file(settle, tmp_path):
+    """A renewal says so by name and both CAs; the old CA's account is not asked for at the new one."""
+    make_lineage(tmp_path, NAME, server=OTHER, account="old")
+
+    def stored(config):
+        config.server, config.account, config.certname = OTHER, "old", NAME
+
+    config, said = settle("renew", change=stored)
+    assert f"Lineage {NAME} moves from {OTHER} to {URL}." in said
+    assert "is not on this machine any more" not in said
+    assert (config.server, config.account) == (URL, None)
+    config, said = settle("certonly", "--cert-name", NAME, "-d", NAME)
+    assert config.server == URL
+    assert "moves" not in said  # it may not be due
+
+
+def test_staging_replaces_no_lineage(settle, tmp_path, settings):
+    """--staging issues for keeps: over a lineage of the real CA only with Certbot's own word for it."""
+    staging = replace(settings.account, staging_directory_url=STAGING)
+    make_lineage(tmp_path, NAME, server=URL, account="live")
+    arguments = ("certonly", "--cert-name", NAME, "-d", NAME, "--staging")
+    with pytest.raises(AccountError, match=NAME):
+        settle(*arguments, account=staging)
+    assert settle(*arguments, "--break-my-certs", account=staging)[0].server == STAGING
+
+
+def test_a_renewal_without_a_lineage_on_disk_knows_the_stored_server(settle, tmp_path):
+    """Certbot puts the stored CA where --server would be: it is no wish of the user's."""
+    account = make_account(tmp_path, OTHER_PLACE, "abc")
+
+    def stored(config):
+        config.server, config.account, config.domains = OTHER, account, [NAME]
+
+    config, said = settle("renew", "--force-renewal", account=None, change=stored)
+    assert (config.server, config.account, said) == (OTHER, account, "")
+    config, said = settle("renew", "--force-renewal", change=stored)
+    assert config.server == URL
+    assert f"{NAME} moves from {OTHER} to {URL}." in said
+
+
+def test_a_stored_account_that_is_gone_is_registered_anew(settle, tmp_path):
+    """The user hears which account was lost."""
+    make_lineage(tmp_path, NAME, server=URL, account="gone")
+
+    def stored(config):
+        config.server, config.account, config.certname = URL, "gone", NAME
+
+    config, said = settle("renew", change=stored)
+    assert (config.account, config.eab_kid) == (None, EAB.key_id)
+    assert f"Account gone at {URL} is not on this machine any more; a new one is registered." in said
+
+
+def test_dry_runs_go_to_the_staging_directory(settle, tmp_path, settings):
+    """With its EAB, and a word about the e-mail address that Certbot leaves out."""
+    staging = replace(settings.account, staging_directory_url=STAGING, staging_binding=Binding("stage", "t" * 43))
+    config, said = settle("certonly", "-d", NAME, "--dry-run", account=staging)
+    assert (config.server, config.eab_kid) == (STAGING, "stage")
+    assert "certbot register --staging --garr-tcs" in said
+    make_lineage(tmp_path, NAME, server=URL, account="live")
+    config, said = settle("certonly", "-d", NAME, "--cert-name", NAME, "--dry-run", account=staging)
+    assert "moves" not in said
+
+
+def test_nobody_is_registered_where_certbot_would_not(settle):
+    """show_account and its like find no account, and get no EAB."""
+    config, said = settle("certonly", "-d", NAME, registers=False)
+    assert (config.server, config.account, config.eab_kid, said) == (URL, None, None, "")
+
+
+def test_no_contact_for_harica(settle, tmp_path):
+    """What HARICA would refuse is not sent; an account that is there already needs no contact."""
+    harica = AccountSettings(tmp_path / "f", directory_url=HARICA, binding=EAB)
+    with pytest.raises(AccountError, match="without an e-mail address"):
+        settle("certonly", "-d", NAME, account=harica)
+    make_account(tmp_path, "acme.harica.gr/uni/directory", "abc")
+    assert settle("certonly", "-d", NAME, account=harica)[0].email is None
+
+
+def test_must_staple(settle, tmp_path):
+    """Typed, it is refused where nobody answers OCSP; stored, it is dropped; elsewhere it stays."""
+    harica = AccountSettings(tmp_path / "f", directory_url=HARICA, binding=EAB, email="ced@example.it")
+    with pytest.raises(AccountError, match="answers no OCSP"):
+        settle("certonly", "-d", NAME, "--must-staple", account=harica)
+
+    def stored(config):
+        config.must_staple = True
+
+    config, said = settle("renew", account=harica, change=stored)
+    assert not config.must_staple
+    assert "must_staple is dropped" in said
+    assert settle("certonly", "-d", NAME, "--must-staple")[0].must_staple
+
+
+def test_many_names(settle, tmp_path):
+    """More names than HARICA takes are warned about."""
+    harica = AccountSettings(tmp_path / "f", directory_url=HARICA, binding=EAB, email="ced@example.it")
+    names = ",".join(f"n{number}.example.it" for number in range(21))
+    assert "21 names: HARICA is known to refuse more than 20" in settle("certonly", "-d", names, account=harica)[1]
+
+
+def test_key_types_are_for_new_lineages(settle, settings):
+    """The file's key type is a default: what was typed wins, and a renewal keeps what it has."""
+    rsa = replace(settings.account, key_type="rsa", rsa_key_size=3072)
+    config, _ = settle("certonly", "-d", NAME, account=rsa)
+    assert (config.key_type, config.rsa_key_size) == ("rsa", 3072)
+    typed = ("--key-type", "ecdsa", "--rsa-key-size", "4096")
+    config, _ = settle("certonly", "-d", NAME, *typed, account=rsa)
+    assert (config.key_type, config.rsa_key_size) == ("ecdsa", 4096)
+    config, _ = settle("renew", account=rsa)
+    assert (config.key_type, config.rsa_key_size) == ("ecdsa", 2048)
+
+
+def test_revoke_by_name_takes_the_lineages_account(tmp_path):
+    """Where it is there; a typed account stays, and a lost one is not made up."""
+    make_lineage(tmp_path, NAME, server=URL, account="abc")
+
+    def account(**typed):
+        config = argparse.Namespace(**vars(parse(tmp_path, "revoke", "--cert-name", NAME).namespace))
+        vars(config).update(typed)
+        account_setup.settle_for_lineage(config)
+        return config.account
+
+    assert account() is None
+    make_account(tmp_path, PLACE, "abc")
+    assert account() == "abc"
+    assert account(account="typed") == "typed"
+    assert account(certname="nothing") is None
+
+
+def test_revocation_needs_an_account_or_the_key(tmp_path):
+    """Certbot would register an account only to revoke with it, which no CA would accept."""
+    for arguments in (["--key-path", "/k"], []):
+        config = parse(tmp_path, "revoke", "--cert-path", "/c", *arguments)
+        if arguments:
+            account_setup.check_revocation(config, Selection(URL))
+            continue
+        with pytest.raises(AccountError, match="no account") as caught:
+            account_setup.check_revocation(config, Selection(URL))
+        assert "--key-path" in caught.value.hint
+        config.account = "abc"
+        account_setup.check_revocation(config, Selection(URL))

@@ -1,0 +1,56 @@
+"""The command certbot-garr-tcs: arguments in, exit status out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from certbot_garr_tcs import command
+from certbot_garr_tcs.errors import SandboxError
+
+
+def verb(outcome):
+    """Make a verb that ends like this."""
+
+    def run(_):
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    return SimpleNamespace(HELP="do something", add_arguments=lambda parser: parser.add_argument("--x"), run=run)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "said"),
+    [
+        (0, 0, ""),
+        (1, 1, ""),
+        (SandboxError("it failed", "Mend it."), 1, "certbot-garr-tcs: it failed. Mend it.\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_exit_statuses(monkeypatch, capsys, outcome, status, said):
+    """An error is one line on standard error; Ctrl-C is no error of ours."""
+    monkeypatch.setitem(command._VERBS, "something", verb(outcome))
+    assert command.main(["something", "--x", "y"]) == status
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("arguments", [[], ["nothing"], ["sandbox", "--nothing"]])
+def test_called_wrongly(arguments, capsys):
+    """Argparse says what is wrong, and ends with 2."""
+    with pytest.raises(SystemExit) as caught:
+        command.main(arguments)
+    assert caught.value.code == command.CALLED_WRONGLY
+    assert "usage: certbot-garr-tcs" in capsys.readouterr().err
+
+
+def test_it_runs_as_a_module():
+    """The same command, for who has not its folder on PATH."""
+    result = subprocess.run(
+        [sys.executable, "-m", "certbot_garr_tcs.command", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "sandbox" in result.stdout

@@ -1,0 +1,129 @@
+"""What differs between Certbots, seen from this one; what is gone from it is put in its place."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+import pytest
+from achalls import challenge
+from certbot import configuration, errors
+from parsed import cli, make_account, parse
+
+from certbot_garr_tcs import compat
+from certbot_garr_tcs.errors import AccountError
+
+URL, PLACE = "https://ca.example/directory", "ca.example/directory"
+
+
+def test_typed_is_what_the_user_typed(tmp_path):
+    """Not what a renewal sets, nor a default."""
+    config = parse(tmp_path, "certonly", "--server", URL, "--must-staple", "-m", "a@example.it")
+    assert [compat.typed(config, name) for name in ("server", "must_staple", "email", "key_type")] == [True] * 3 + [
+        False
+    ]
+    assert not compat.typed(parse(tmp_path, "renew"), "server")
+
+
+@pytest.mark.skipif(not hasattr(configuration, "ArgumentSource"), reason="Certbot before 2.7 keeps no sources")
+def test_what_a_run_sets_is_not_typed(tmp_path):
+    """Certbot's own set_by_user says it is."""
+    config = parse(tmp_path, "renew")
+    config.server = URL
+    assert config.set_by_user("server")
+    assert not compat.typed(config, "server")
+    assert not compat.typed(config, "no_such_option")
+
+
+def test_cli_ini_counts_as_typed(tmp_path):
+    """Who wrote an option there means it."""
+    ini = tmp_path / "cli.ini"
+    ini.write_text(f"server = {URL}\n", encoding="utf-8")
+    assert compat.typed(parse(tmp_path, "certonly", "-c", str(ini)), "server")
+
+
+def test_typed_before_certbot_2_7(monkeypatch):
+    """There a second parse with marked defaults says it."""
+
+    class _Default:
+        """As Certbot called it."""
+
+    def set_by_cli(name):
+        assert name == "config_dir"
+        set_by_cli.detector = SimpleNamespace(server=URL, email=_Default())
+
+    monkeypatch.setattr(cli, "set_by_cli", set_by_cli, raising=False)
+    assert compat.typed(SimpleNamespace(), "server")
+    assert not compat.typed(SimpleNamespace(), "email")
+
+
+def test_the_second_parse_gets_the_authenticator_by_name(tmp_path, monkeypatch):
+    """Before 2.7 a flag of our own would fail there."""
+    parse(tmp_path, "certonly", "-d", "a.example", "--garr-tcs")
+    monkeypatch.delattr(configuration, "ArgumentSource", raising=False)
+    cli.helpful_parser.args[:] = ["certonly", "--garr-tcs", "-n"]
+    namespace = SimpleNamespace(authenticator=None)
+    for _ in range(2):
+        compat.choose_authenticator(namespace, "--garr-tcs", "garr-tcs")
+        assert namespace.authenticator == "garr-tcs"
+        assert cli.helpful_parser.args == ["certonly", "-n", "--authenticator=garr-tcs"]
+    monkeypatch.setattr(cli, "helpful_parser", None)
+    compat.choose_authenticator(namespace, "--garr-tcs", "garr-tcs")
+
+
+def test_the_verb_is_known_while_certbot_parses(tmp_path, monkeypatch):
+    """It is the first word that is one."""
+    parse(tmp_path, "show_account")
+    assert compat.verb() == "show_account"
+    monkeypatch.setattr(cli, "helpful_parser", None)
+    assert compat.verb() == ""
+
+
+def test_public_directories():
+    """Certbot's own defaults."""
+    assert compat.public_server() == "https://acme-v02.api.letsencrypt.org/directory"
+    assert compat.public_staging() == "https://acme-staging-v02.api.letsencrypt.org/directory"
+
+
+def test_accounts_are_those_that_are_whole(tmp_path):
+    """Oldest first; what a killed registration left does not count."""
+    config = parse(tmp_path, "certonly")
+    assert compat.accounts(config, URL) == []
+    for age, name in enumerate(("young", "old")):
+        make_account(tmp_path, PLACE, name)
+        folder = tmp_path / "config" / "accounts" / PLACE / name
+        os.utime(folder, (1000 - age, 1000 - age))
+    half = tmp_path / "config" / "accounts" / PLACE / make_account(tmp_path, PLACE, "half")
+    (half / "regr.json").unlink()
+    assert compat.accounts(config, URL) == ["old", "young"]
+    assert compat.accounts(config.namespace, URL) == ["old", "young"]
+    assert compat.accounts(config, "https://other.example/directory") == []
+    assert config.server == compat.public_server()
+
+
+def test_identifiers_are_text(tmp_path):
+    """Names, and addresses where Certbot knows them."""
+    assert compat.identifiers(parse(tmp_path, "certonly", "-d", "a.example,b.example")) == ["a.example", "b.example"]
+    assert compat.identifiers(SimpleNamespace(domains=["a.example"], ip_addresses=["192.0.2.1"])) == [
+        "a.example",
+        "192.0.2.1",
+    ]
+
+
+def test_the_identifier_of_a_challenge():
+    """Certbot has called it domain, and calls it identifier."""
+    assert compat.identifier(challenge("a.example").annotated) == "a.example"
+    assert compat.identifier(SimpleNamespace(domain="b.example")) == "b.example"
+    assert compat.identifier(SimpleNamespace(identifier=SimpleNamespace(value="c.example"))) == "c.example"
+
+
+def test_our_errors_become_certbots():
+    """One line, and where it came from."""
+    with (
+        pytest.raises(errors.PluginError, match=r"^it failed\. Mend it\.$") as caught,
+        compat.user_errors(errors.PluginError),
+    ):
+        raise AccountError("it failed", "Mend it.")
+    assert isinstance(caught.value.__cause__, AccountError)
+    with compat.user_errors(errors.PluginError):
+        pass

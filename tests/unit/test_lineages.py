@@ -1,0 +1,67 @@
+"""Certbot's renewal directory, as we read it."""
+
+from __future__ import annotations
+
+import pytest
+import trustme
+from parsed import make_lineage
+
+from certbot_garr_tcs.lineages import find, read_lineage, read_lineages
+
+CA = trustme.CA()
+
+
+def certificate(*names: str) -> bytes:
+    """Issue a certificate for these names."""
+    return CA.issue_cert(*names).cert_chain_pems[0].bytes()
+
+
+@pytest.fixture
+def renewal(tmp_path):
+    """Two lineages with the same names, one with others."""
+    make_lineage(tmp_path, "one", certificate("a.example", "B.example"), server="https://ca.example/d", account="x")
+    make_lineage(tmp_path, "two", certificate("c.example", "192.0.2.1"))
+    make_lineage(tmp_path, "three", certificate("b.example", "a.example"))
+    return tmp_path / "config" / "renewal"
+
+
+def test_a_renewal_file_says_server_and_account(renewal):
+    """Both are the lineage's; they may be missing."""
+    one = read_lineage(renewal / "one.conf")
+    assert (one.name, one.server, one.account) == ("one", "https://ca.example/d", "x")
+    assert one.names() == {"a.example", "b.example"}
+    two = read_lineage(renewal / "two.conf")
+    assert (two.server, two.account) == (None, None)
+    assert two.names() == {"c.example", "192.0.2.1"}
+
+
+def test_lineages_come_by_name(renewal):
+    """Broken files are left out: Certbot reports them itself."""
+    (renewal / "broken.conf").write_text("[renewalparams\n", encoding="utf-8")
+    (renewal / "empty.conf").write_text("", encoding="utf-8")
+    (renewal / "half.conf").write_text("cert = /c\n", encoding="utf-8")
+    (renewal / "odd.conf").write_text("cert = a, b\n[renewalparams]\nlist = a, b\n", encoding="utf-8")
+    (renewal / "binary.conf").write_bytes(b"cert = \xff\xff\n")
+    (renewal / "list.conf").write_text("cert = /c\n[renewalparams]\nlist = a, b\nserver = s\n", encoding="utf-8")
+    assert [lineage.name for lineage in read_lineages(renewal)] == ["list", "one", "three", "two"]
+    assert dict(read_lineage(renewal / "list.conf").params) == {"server": "s"}
+    assert read_lineage(renewal / "missing.conf") is None
+
+
+def test_a_lineage_is_found_by_name_or_names(renewal):
+    """Which of two with the same names is meant, nobody can tell here."""
+    assert [one.name for one in find(renewal, "two", ["a.example"])] == ["two"]
+    assert find(renewal, "nothing", ["a.example"]) == ()
+    assert [one.name for one in find(renewal, None, ["A.example", "b.example"])] == ["one", "three"]
+    assert [one.name for one in find(renewal, None, ["192.0.2.1", "c.example"])] == ["two"]
+    assert find(renewal, None, ["a.example"]) == ()
+    assert find(renewal, None, []) == ()
+
+
+def test_a_certificate_that_cannot_be_read_has_no_names(tmp_path):
+    """Neither a missing file nor a broken one stops anything."""
+    make_lineage(tmp_path, "broken", b"no certificate")
+    lineage = read_lineage(tmp_path / "config" / "renewal" / "broken.conf")
+    assert lineage.names() == frozenset()
+    lineage.certificate.unlink()
+    assert lineage.names() == frozenset()
