@@ -62,7 +62,8 @@ class Service:
         if leaf is None:
             return None
         key = serialization.load_pem_private_key(self.key.read_bytes(), None)
-        if key.public_key() != leaf.public_key():
+        shape = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        if key.public_key().public_bytes(*shape) != leaf.public_key().public_bytes(*shape):
             return None
         return leaf.public_bytes(serialization.Encoding.DER)
 

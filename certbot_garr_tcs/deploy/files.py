@@ -128,6 +128,22 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def make_folder(folder: Path) -> None:
+    """Make one folder, 0755 whatever the umask says; leave one that is there as it is."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.fchmod(handle, 0o755)
+    finally:
+        os.close(handle)
+    sync_folder(folder.parent)
+
+
 def stage(path: Path, data: bytes, meta: Meta) -> None:
     """Create ``path`` with owner, mode and context first, then its bytes, on disk when this returns."""
     with contextlib.suppress(FileNotFoundError):

@@ -1,48 +1,25 @@
-"""Read typed values out of a section's keys, and collect in words what is wrong with them (pure)."""
+"""Read the kinds of values that only a [deploy …] section has (pure)."""
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from certbot_garr_tcs.keys import Keys
 
-BOOLEANS = dict.fromkeys(("yes", "true", "on", "1"), True) | dict.fromkeys(("no", "false", "off", "0"), False)
 NEEDS_SHELL = ("|", "||", "&&", ";", "&", ">", ">>", "<", "2>&1")
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a question in brackets where a known word is near, else nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+class DeployKeys(Keys):
+    """Read paths, modes, commands and times, and collect what is wrong with them."""
 
-
-class Reader:
-    """Read typed values out of one section, and collect what is wrong with them."""
-
-    def __init__(self, keys: Mapping[str, str]) -> None:
-        """Take the keys as written; nothing is wrong yet."""
-        self.keys = keys
-        self.problems: list[str] = []
-
-    def wrong(self, key: str, what: str) -> None:
-        """Note what is wrong with one key."""
-        self.problems.append(f"{key}: {what}")
-
-    def text(self, key: str) -> str | None:
-        """Return the value as written, or None."""
-        return self.keys.get(key)
-
-    def path(self, key: str) -> Path | None:
-        """Return an absolute path."""
+    def path(self, key: str, base: Path | None = None) -> Path | None:
+        """Return the absolute path of a file; a relative one is relative to ``base`` where there is one."""
         value = self.text(key)
         if value is None:
             return None
-        path = Path(value)
+        path = base / value if base else Path(value)
         if not path.is_absolute() or ".." in path.parts or path == Path("/"):
             self.wrong(key, f"{value!r} is no absolute path of a file; begin with / and leave out ..")
             return None
@@ -61,23 +38,6 @@ class Reader:
             self.wrong(key, f"{value} is not a mode for {whose}; write for example {default:04o}")
             return default
         return mode
-
-    def boolean(self, key: str) -> bool:
-        """Return yes or no; a missing key is no."""
-        value = self.text(key)
-        if value is None:
-            return False
-        if value.lower() not in BOOLEANS:
-            self.wrong(key, f"{value!r} is neither yes nor no")
-        return BOOLEANS.get(value.lower(), False)
-
-    def choice(self, key: str, known: tuple[str, ...]) -> str | None:
-        """Return one of the known words."""
-        value = self.text(key)
-        if value is not None and value not in known:
-            self.wrong(key, f"{value!r} is none of {', '.join(known)}{did_you_mean(value, known)}")
-            return None
-        return value
 
     def command(self, key: str) -> tuple[str, ...]:
         """Return an argument vector, split as a shell would split words."""

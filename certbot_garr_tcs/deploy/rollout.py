@@ -10,8 +10,8 @@ from certbot_garr_tcs.deploy.ledger import identity_of
 from certbot_garr_tcs.deploy.locks import Locks
 from certbot_garr_tcs.deploy.material import dns_names
 from certbot_garr_tcs.deploy.plan import is_right
+from certbot_garr_tcs.deploy.recovery import put_back
 from certbot_garr_tcs.deploy.targets import clashes
-from certbot_garr_tcs.deploy.transaction import Transaction
 from certbot_garr_tcs.errors import DeployError
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ class Rollout:
 
     def recover(self) -> None:
         """Roll back what is open, from this process or from one that crashed."""
+        if not self._staged and not self._deliverer.journal.unfinished():
+            return
         try:
             errors = self._undo_staged()
             self._locks.take(())
@@ -133,11 +135,10 @@ class Rollout:
     # what they share
 
     def _stage(self, lineages: Iterable[str], *, forced: bool, finish: bool = False) -> None:
-        materials = {name: material for name in lineages if (material := self._load(name)) is not None}
+        materials, errors = self._loaded(lineages)
         todo = self._wrong(materials, forced=forced)
-        if not todo and not self._deliverer.journal.unfinished():
+        if not todo and not errors and not self._deliverer.journal.unfinished():
             return
-        errors: list[DeployError] = []
         try:
             self._locks.take(todo)
             stuck = self._recover()
@@ -154,6 +155,20 @@ class Rollout:
         finally:
             if not self._staged:
                 self._locks.release()
+
+    def _loaded(self, lineages: Iterable[str]) -> tuple[dict[str, Material], list[DeployError]]:
+        """Return the material of each lineage that has targets and exists, and what could not be read."""
+        wanted = {target.lineage for target in self._targets}
+        materials, errors = {}, []
+        for name in wanted.intersection(lineages):
+            try:
+                material = self._load(name)
+            except DeployError as error:
+                errors.append(error)
+                continue
+            if material is not None:
+                materials[name] = material
+        return materials, errors
 
     def _wrong(self, materials: dict[str, Material], *, forced: bool, tell: bool = True) -> list[Target]:
         """Return the targets of these lineages that are not as they should be, and not held."""
@@ -219,24 +234,9 @@ class Rollout:
         return errors
 
     def _recover(self) -> dict[str, DeployError]:
-        """Roll back what a crash left open; return, by target, what could not be put back."""
-        journal = self._deliverer.journal
         known = {identity_of(target) for target in self._targets}
-        stuck = {}
-        for identity in journal.unfinished():
-            transaction = None if identity in self._staged else Transaction.resume(journal, identity)
-            if transaction is None:
-                continue
-            if transaction.about.get("reloading"):
-                self._deliverer.ledger.owe_reload(identity)
-            title = transaction.about.get("title", identity)
-            for error in _caught(Transaction.roll_back, transaction):
-                stuck[identity] = error
-            if identity not in stuck:
-                self._hands.notify(f"put back the old files of {title}: a deployment was cut short")
-            elif identity not in known:
-                self._hands.notify(f"{title} is in no file any more: {stuck.pop(identity)}")
-        return stuck
+        journal, ledger = self._deliverer.journal, self._deliverer.ledger
+        return put_back(journal, ledger, ours=self._staged, known=known, notify=self._hands.notify)
 
     @staticmethod
     def _raise(errors: Sequence[DeployError]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from certbot_garr_tcs.deploy.keys import Reader, did_you_mean
+from certbot_garr_tcs.deploy.keys import DeployKeys
 from certbot_garr_tcs.deploy.presets import PRESETS, this_family
 from certbot_garr_tcs.deploy.targets import (
     HOLDS_KEY,
@@ -16,6 +16,7 @@ from certbot_garr_tcs.deploy.targets import (
     Probe,
     Target,
 )
+from certbot_garr_tcs.keys import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +52,7 @@ STARTTLS_PORTS = {25: "smtp", 587: "smtp", 143: "imap", 389: "ldap", 5432: "post
 _PIECES = ("cert", "chain", "fullchain", "key")
 
 
-def _owner(read: Reader) -> tuple[str | None, str | None]:
+def _owner(read: DeployKeys) -> tuple[str | None, str | None]:
     value = read.text("owner")
     if value is None:
         return None, None
@@ -62,7 +63,7 @@ def _owner(read: Reader) -> tuple[str | None, str | None]:
     return match.group(1), match.group(2)
 
 
-def _combined_order(read: Reader) -> tuple[str, ...]:
+def _combined_order(read: DeployKeys) -> tuple[str, ...]:
     value = read.text("combined-order")
     if value is None:
         return ("fullchain", "key")
@@ -87,9 +88,9 @@ def _host_and_port(value: str) -> tuple[str, int] | None:
     return match.group(1) or match.group(2), int(match.group(3))
 
 
-def _probe(read: Reader) -> Probe | None:
+def _probe(read: DeployKeys) -> Probe | None:
     value = read.text("probe")
-    starttls = read.choice("probe-starttls", (*STARTTLS, "none"))
+    starttls = read.one_of("probe-starttls", (*STARTTLS, "none"))
     timeout_seconds = read.seconds("probe-timeout", 30.0)
     server_name = read.text("probe-name")
     if value is None:
@@ -107,7 +108,7 @@ def _probe(read: Reader) -> Probe | None:
     return Probe(host, port, None if starttls == "none" else starttls, server_name, timeout_seconds)
 
 
-def _outputs(read: Reader) -> tuple[Output, ...]:
+def _outputs(read: DeployKeys) -> tuple[Output, ...]:
     mode = read.mode("mode", 0o644, forbidden=0o022, whose="files that only the owner may write")
     key_mode = read.mode("key-mode", 0o600, forbidden=0o027, whose="a private key")
     outputs = []
@@ -123,20 +124,20 @@ def _outputs(read: Reader) -> tuple[Output, ...]:
     return tuple(outputs)
 
 
-def _with_preset(read: Reader, family: str) -> dict[str, str]:
+def _with_preset(read: DeployKeys, family: str) -> dict[str, str]:
     """Return the section's keys on top of its preset's; an empty value drops the preset's."""
-    keys = dict(read.keys)
+    keys = dict(read.values)
     preset = keys.pop("preset", None)
     if preset is not None and preset not in PRESETS:
         read.wrong(
             "preset",
-            f"{preset!r} is not known{did_you_mean(preset, PRESETS)}; there are {', '.join(PRESETS)}",
+            f"{preset!r} is none of {', '.join(PRESETS)}{did_you_mean(preset, PRESETS)}",
         )
         preset = None
     base = PRESETS[preset].keys_for(family, keys.get("lineage", "")) if preset else {}
     for key, value in keys.items():
         if not value and key not in base:
-            read.wrong(key, "has no value; write one, or leave the key out")
+            read.text(key)  # says so
     return {key: value for key, value in {**base, **keys}.items() if value}
 
 
@@ -146,14 +147,12 @@ def target_from_keys(
     """Return the Target that a ``[deploy NAME]`` section asks for, and all that is wrong with it.
 
     ``keys``: dashes normalised (``key-mode``), values as strings with quotes stripped. ``family`` chooses
-    the preset's distribution; by default this machine's. Each problem is ``key: what is wrong; what would
-    be right``. The Target is ``None`` if and only if there is a problem. Neither paths, owners nor commands
-    are looked up: that is the rollout's.
+    the preset's distribution; by default this machine's. Each problem names section and key, what is wrong,
+    and what would be right. The Target is ``None`` if and only if there is a problem. Neither paths, owners
+    nor commands are looked up: that is the rollout's.
     """
-    read = Reader(keys)
-    for key in sorted(set(keys) - set(KEYS)):
-        read.wrong(key, f"is no key of a [deploy …] section{did_you_mean(key, KEYS)}")
-    read.keys = _with_preset(read, family or this_family())
+    read = DeployKeys(f"[deploy {name}]", keys, KEYS)
+    read.values = _with_preset(read, family or this_family())
     lineage = read.text("lineage")
     if lineage is None and "lineage" not in keys:
         read.wrong("lineage", "is missing; write the name that certbot certificates shows")
@@ -161,7 +160,7 @@ def target_from_keys(
         read.wrong("lineage", f"{lineage!r} is no name of a lineage; write the one that certbot certificates shows")
     outputs = _outputs(read)
     owner, group = _owner(read)
-    password_file = read.path("pkcs12-password-file")
+    password_file = read.path("pkcs12-password-file", source.parent)
     keystore = any(output.kind == "pkcs12" for output in outputs)
     if keystore and read.text("pkcs12-password-file") is None:
         read.wrong("pkcs12-password-file", "is missing; pkcs12 needs a file that holds the password")
@@ -173,12 +172,12 @@ def target_from_keys(
         owner=owner,
         group=group,
         combined_order=_combined_order(read),
-        key_format=read.choice("key-format", KEY_FORMATS) or "pkcs8",
+        key_format=read.one_of("key-format", KEY_FORMATS) or "pkcs8",
         pkcs12_password_file=password_file,
         pkcs12_alias=read.text("pkcs12-alias"),
-        pkcs12_legacy=read.boolean("pkcs12-legacy"),
-        mkdir=read.boolean("mkdir"),
-        follow_symlinks=read.boolean("follow-symlinks"),
+        pkcs12_legacy=read.flag("pkcs12-legacy") or False,
+        mkdir=read.flag("mkdir") or False,
+        follow_symlinks=read.flag("follow-symlinks") or False,
         test=read.command("test"),
         reload=read.command("reload"),
         command_timeout_seconds=read.seconds("command-timeout", 60.0),

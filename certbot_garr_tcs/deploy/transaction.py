@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certbot_garr_tcs.deploy.files import Meta, Seen, complaint, look, remove, stage, swap, sync_folder
+from certbot_garr_tcs.deploy.files import Meta, Seen, complaint, look, make_folder, remove, stage, swap, sync_folder
 from certbot_garr_tcs.errors import DeployError
 
 if TYPE_CHECKING:
@@ -157,9 +157,7 @@ class Transaction:
         try:
             for folder in map(Path, self._document["folders"]):
                 doing = f"cannot create the folder {folder}"
-                folder.mkdir(exist_ok=True)
-                folder.chmod(0o755)
-                sync_folder(folder.parent)
+                make_folder(folder)
             steps = list(zip(changes, (Path(entry["temporary"]) for entry in self._document["entries"])))
             for change, temporary in steps:
                 doing = f"cannot write {change.path}"

@@ -7,6 +7,7 @@ import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pki import authorities, key_pem_of, material, new_key, with_chain
@@ -296,6 +297,24 @@ def test_one_bad_target_does_not_hold_up_the_others(tmp_path):
     host.put_lineage(material())
     with pytest.raises(DeployError, match=r"cannot deploy to 2 targets: \[deploy bad\].*; \[deploy good\]"):
         host.process().converge(LINEAGE)
+
+
+def test_a_lineage_that_cannot_be_read_does_not_hold_up_the_others(tmp_path):
+    """Its error is told at the end, when the others are deployed."""
+    host = Host(tmp_path, "www", "mail")
+    host.targets[1] = host.services["mail"].target("mail.example.it")
+    new = host.put_lineage(material())
+    read = host.lineages.get
+
+    def load(name):
+        if name == "mail.example.it":
+            raise DeployError("lineage mail.example.it: cannot read privkey.pem", "Mend it.")
+        return read(name)
+
+    host.lineages = SimpleNamespace(get=load)
+    with pytest.raises(DeployError, match=r"lineage mail.example.it: cannot read"):
+        host.process().restart()
+    assert host.serves(new)
 
 
 def test_recovery_in_the_same_process_puts_back(deployed):

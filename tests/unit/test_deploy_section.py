@@ -86,39 +86,39 @@ def test_the_other_keys_are_read_too():
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        ({"fulchain": "/x"}, "fulchain: is no key of a [deploy …] section (did you mean fullchain?)"),
-        ({"zzzz": "/x"}, "zzzz: is no key of a [deploy …] section"),
-        ({"fullchain": "tls/www.pem"}, "fullchain: 'tls/www.pem' is no absolute path"),
-        ({"fullchain": "/tls/../www.pem"}, "fullchain: '/tls/../www.pem' is no absolute path"),
-        ({"fullchain": "/"}, "fullchain: '/' is no absolute path"),
-        ({"fullchain": ""}, "fullchain: has no value"),
-        ({"key": "/tls/www.pem"}, "key: /tls/www.pem is the path of fullchain too"),
-        ({"mode": "0999"}, "mode: '0999' is no octal mode; write for example 0644"),
-        ({"mode": "0666"}, "mode: 0666 is not a mode for files that only the owner may write"),
-        ({"key-mode": "0644"}, "key-mode: 0644 is not a mode for a private key; write for example 0600"),
-        ({"key-mode": "0040"}, "key-mode: 0040 is not a mode for a private key"),
-        ({"owner": "root:"}, "owner: 'root:' is not user or user:group"),
-        ({"owner": "a:b:c"}, "owner: 'a:b:c' is not user or user:group"),
-        ({"combined-order": "fullchain"}, "combined-order: 'fullchain' is no order"),
-        ({"combined-order": "fullchain chain key"}, "combined-order: 'fullchain chain key' is no order"),
-        ({"combined-order": "cert key key"}, "combined-order: 'cert key key' is no order"),
-        ({"combined-order": "fullchain keys"}, "combined-order: 'fullchain keys' is no order"),
-        ({"combined-order": ","}, "combined-order: ',' is no order"),
-        ({"pkcs12": "/tls/x.p12"}, "pkcs12-password-file: is missing"),
-        ({"key-format": "pkcs1"}, "key-format: 'pkcs1' is none of pkcs8, traditional (did you mean pkcs8?)"),
-        ({"mkdir": "maybe"}, "mkdir: 'maybe' is neither yes nor no"),
-        ({"test": "nginx -t 'x"}, "test: quotes do not match"),
-        ({"reload": "nginx -t && reload"}, "reload: && needs a shell, and none is used"),
-        ({"reload": "''"}, "reload: names no command"),
-        ({"probe": "www.example.it"}, "probe: 'www.example.it' is not host:port"),
-        ({"probe": "2001:db8::1:443"}, "probe: '2001:db8::1:443' is not host:port"),
-        ({"probe": "www:70000"}, "probe: 'www:70000' is not host:port"),
-        ({"probe": "www:443", "probe-starttls": "pop3"}, "probe-starttls: 'pop3' is none of smtp, imap"),
-        ({"probe": "www:443", "probe-timeout": "0"}, "probe-timeout: '0' is no number of seconds above zero"),
-        ({"probe-name": "www"}, "probe-name: says how to probe, but not where"),
-        ({"preset": "ngnix"}, "preset: 'ngnix' is not known (did you mean nginx?); there are nginx, apache"),
-        ({"lineage": "../x"}, "lineage: '../x' is no name of a lineage"),
-        ({"lineage": ""}, "lineage: has no value"),
+        ({"fulchain": "/x"}, 'fulchain is no key of this section; did you mean "fullchain"?'),
+        ({"zzzz": "/x"}, "zzzz is no key of this section"),
+        ({"fullchain": "tls/www.pem"}, "fullchain 'tls/www.pem' is no absolute path"),
+        ({"fullchain": "/tls/../www.pem"}, "fullchain '/tls/../www.pem' is no absolute path"),
+        ({"fullchain": "/"}, "fullchain '/' is no absolute path"),
+        ({"fullchain": ""}, "fullchain is empty; give it a value"),
+        ({"key": "/tls/www.pem"}, "key /tls/www.pem is the path of fullchain too"),
+        ({"mode": "0999"}, "mode '0999' is no octal mode; write for example 0644"),
+        ({"mode": "0666"}, "mode 0666 is not a mode for files that only the owner may write"),
+        ({"key-mode": "0644"}, "key-mode 0644 is not a mode for a private key; write for example 0600"),
+        ({"key-mode": "0040"}, "key-mode 0040 is not a mode for a private key"),
+        ({"owner": "root:"}, "owner 'root:' is not user or user:group"),
+        ({"owner": "a:b:c"}, "owner 'a:b:c' is not user or user:group"),
+        ({"combined-order": "fullchain"}, "combined-order 'fullchain' is no order"),
+        ({"combined-order": "fullchain chain key"}, "combined-order 'fullchain chain key' is no order"),
+        ({"combined-order": "cert key key"}, "combined-order 'cert key key' is no order"),
+        ({"combined-order": "fullchain keys"}, "combined-order 'fullchain keys' is no order"),
+        ({"combined-order": ","}, "combined-order ',' is no order"),
+        ({"pkcs12": "/tls/x.p12"}, "pkcs12-password-file is missing"),
+        ({"key-format": "pkcs1"}, 'key-format must be one of pkcs8, traditional; did you mean "pkcs8"?'),
+        ({"mkdir": "maybe"}, "mkdir must be yes or no"),
+        ({"test": "nginx -t 'x"}, "test quotes do not match"),
+        ({"reload": "nginx -t && reload"}, "reload && needs a shell, and none is used"),
+        ({"reload": "''"}, "reload names no command"),
+        ({"probe": "www.example.it"}, "probe 'www.example.it' is not host:port"),
+        ({"probe": "2001:db8::1:443"}, "probe '2001:db8::1:443' is not host:port"),
+        ({"probe": "www:70000"}, "probe 'www:70000' is not host:port"),
+        ({"probe": "www:443", "probe-starttls": "pop3"}, "probe-starttls must be one of smtp, imap"),
+        ({"probe": "www:443", "probe-timeout": "0"}, "probe-timeout '0' is no number of seconds above zero"),
+        ({"probe-name": "www"}, "probe-name says how to probe, but not where"),
+        ({"preset": "ngnix"}, "preset 'ngnix' is none of nginx, apache, haproxy"),
+        ({"lineage": "../x"}, "lineage '../x' is no name of a lineage"),
+        ({"lineage": ""}, "lineage is empty"),
     ],
 )
 def test_each_mistake_is_said_in_words(keys, expected):
@@ -126,19 +126,19 @@ def test_each_mistake_is_said_in_words(keys, expected):
     target, problems = read({**LEAST, **keys})
     assert target is None
     assert len(problems) == 1
-    assert problems[0].startswith(expected)
+    assert problems[0].startswith(f"[deploy www] {expected}")
 
 
 def test_all_problems_are_reported_together():
     """Nobody has to run the command once per mistake."""
     _, problems = read({"mode": "x", "owner": "a b", "probe": "x"})
-    assert [problem.split(":")[0] for problem in problems] == ["lineage", "mode", "owner", "probe"]
+    assert [problem.split()[2] for problem in problems] == ["lineage", "mode", "owner", "probe"]
 
 
 def test_a_target_must_do_something():
     """A section without files and without reload is a mistake; reload alone is a target."""
     assert read({"lineage": "x"})[1] == [
-        "fullchain: is missing, and so is every other file and reload; name at least one of them"
+        "[deploy www] fullchain is missing, and so is every other file and reload; name at least one of them"
     ]
     target, problems = read({"lineage": "x", "reload": "systemctl reload nginx"})
     assert problems == []

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from certbot_garr_tcs.deploy import services
 from certbot_garr_tcs.deploy.material import fingerprint_of
 from certbot_garr_tcs.deploy.probe import name_for_sni, served_leaf, wait_until_served
 from certbot_garr_tcs.deploy.services import CommandRed, _environment, run
@@ -67,8 +68,9 @@ def test_a_missing_command_is_not_a_red_one():
 
 
 @pytest.mark.parametrize("deaf", [False, True])
-def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path, deaf):
+def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path, monkeypatch, deaf):
     """Time is up: the whole process group goes, also where it ignores SIGTERM."""
+    monkeypatch.setattr(services, "_GRACE_SECONDS", 0.2)
     pids = tmp_path / "pids"
     ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" if deaf else ""
     code = (

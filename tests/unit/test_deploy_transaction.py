@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from certbot_garr_tcs.deploy import files
-from certbot_garr_tcs.deploy.files import Meta, check_folder, locate, look, remove, stage, swap
+from certbot_garr_tcs.deploy.files import Meta, check_folder, locate, look, make_folder, remove, stage, swap
 from certbot_garr_tcs.deploy.transaction import Change, Journal, Transaction
 from certbot_garr_tcs.errors import DeployError
 from certbot_garr_tcs.state import StateFolder
@@ -354,6 +354,19 @@ def test_what_is_over_stays_over(tls, journal):
     transaction.commit(restorable=False)
     transaction.roll_back()
     assert (tls / "cert").read_bytes() == b"new"
+
+
+def test_folders_are_made_open_and_left_as_they_are(tls):
+    """A new folder is 0755 whatever the umask says; one that is there is not touched."""
+    old = os.umask(0o077)
+    try:
+        make_folder(tls / "new")
+    finally:
+        os.umask(old)
+    assert (tls / "new").stat().st_mode & 0o777 == 0o755
+    (tls / "new").chmod(0o700)
+    make_folder(tls / "new")
+    assert (tls / "new").stat().st_mode & 0o777 == 0o700
 
 
 def test_every_hint_is_a_next_step():

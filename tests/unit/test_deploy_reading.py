@@ -1,0 +1,66 @@
+"""What Certbot keeps of a lineage is read as it is."""
+
+from __future__ import annotations
+
+import pytest
+from pki import material
+
+from certbot_garr_tcs.deploy.reading import lineage_of, read_material
+from certbot_garr_tcs.errors import DeployError
+
+NAME = "www.example.it"
+
+
+@pytest.fixture
+def certbot(tmp_path):
+    """Lay out one lineage as Certbot does: archive, live with links, renewal."""
+    made = material()
+    archive, live, renewal = (tmp_path / "archive" / NAME, tmp_path / "live" / NAME, tmp_path / "renewal")
+    for folder in (archive, live, renewal):
+        folder.mkdir(parents=True)
+    pieces = {
+        "cert": made.cert_pem,
+        "chain": made.chain_pem,
+        "fullchain": made.fullchain_pem,
+        "privkey": made.key_pem,
+    }
+    for piece, data in pieces.items():
+        (archive / f"{piece}1.pem").write_bytes(data)
+        (live / f"{piece}.pem").symlink_to(f"../../archive/{NAME}/{piece}1.pem")
+    (renewal / f"{NAME}.conf").write_text(
+        f"cert = {live}/cert.pem\nprivkey = {live}/privkey.pem\n[renewalparams]\nserver = https://x/\n"
+    )
+    return tmp_path, made
+
+
+def test_a_lineage_is_read_whole(certbot):
+    """Bytes, name and the folders that no target may write to."""
+    root, made = certbot
+    read = read_material(root / "renewal", NAME)
+    assert (read.lineage, read.fingerprint, read.key_pem) == (NAME, made.fingerprint, made.key_pem)
+    assert read.fullchain_pem == made.fullchain_pem
+    assert read.folders == (root / "live" / NAME, root / "archive" / NAME)
+
+
+def test_a_lineage_that_was_deleted_is_none(certbot):
+    """A target of it has nothing to do."""
+    assert read_material(certbot[0] / "renewal", "gone.example.it") is None
+
+
+def test_a_lineage_with_a_missing_file_is_named(certbot):
+    """Which file is missing is told."""
+    root, _ = certbot
+    (root / "archive" / NAME / "chain1.pem").unlink()
+    with pytest.raises(DeployError, match=r"lineage www.example.it: cannot read .*chain.pem: No such file"):
+        read_material(root / "renewal", NAME)
+
+
+def test_a_path_tells_its_lineage(certbot):
+    """live/ and archive/ are of a lineage; anything else is refused with the way to say it."""
+    root, _ = certbot
+    for path in (root / "live" / NAME / "cert.pem", root / "archive" / NAME / "cert1.pem"):
+        assert lineage_of(path, root / "renewal") == NAME
+    elsewhere = root / "elsewhere" / NAME / "cert.pem"
+    for path in (elsewhere, root / "cert.pem"):
+        with pytest.raises(DeployError, match=r"is of no lineage.*certbot install --cert-name NAME"):
+            lineage_of(path, root / "renewal")

@@ -1,0 +1,40 @@
+"""docs/deploy.md: each recipe is a file that can be read, and writes what the text below it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from certbot_garr_tcs.config import load
+from certbot_garr_tcs.deploy.presets import DEBIAN, PRESETS, this_family
+from certbot_garr_tcs.deploy.section import KEYS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text(encoding="utf-8")
+RECIPES = re.findall(r"```ini\n(.*?)```\n(.*?)(?=```ini|\n#|\Z)", PAGE, flags=re.DOTALL)
+
+
+def test_there_is_a_recipe_for_each_preset():
+    """No preset without its recipe."""
+    assert set(re.findall(r"^preset = (.*)$", PAGE, flags=re.MULTILINE)) == set(PRESETS)
+
+
+def test_every_key_is_explained():
+    """The table has every key, and no key that there is not."""
+    table = PAGE.partition("## Keys")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    assert sorted(re.findall(r"`([^`]+)`", "".join(rows))) == sorted(KEYS)
+
+
+@pytest.mark.parametrize(("recipe", "text"), RECIPES)
+def test_recipes_are_read_and_write_what_they_say(recipe, text, tmp_path):
+    """Each section is whole, and its first absolute path in the text is one that it writes (on Debian)."""
+    path = tmp_path / "garr-tcs.ini"
+    path.touch(mode=0o600)
+    path.write_text(recipe, encoding="utf-8")
+    (target,) = load(path).targets
+    if target.outputs and this_family() == DEBIAN:
+        written = {str(output.path) for output in target.outputs}
+        for said in re.findall(r"`(/etc/[^`]+\.(?:crt|key|pem|p12))`", text):
+            assert said in written
