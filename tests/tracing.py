@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import warnings
 
 _TRACEME, _SYSCALL, _SETOPTIONS = 0, 24, 0x4200
 _OPTIONS = 0x100001  # EXITKILL, TRACESYSGOOD
@@ -17,13 +18,23 @@ def _ptrace(request, pid, data=0):
         raise OSError(number, f"ptrace: {os.strerror(number)}")
 
 
+def fork():
+    """Fork, although pytest-xdist has a thread of its own, of which Python 3.12 and later warn.
+
+    That thread reads from a socket, and holds nothing that the children of these tests want.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
 def run_until(boundary, act):
     """Fork, run ``act``, and kill it with SIGKILL at the given boundary (1 is the first).
 
     A boundary lies before each system call: the one before it has happened, this one has not, and nothing
     that others can see changes in between. Returns True if it was killed, False if it ended before that.
     """
-    pid = os.fork()
+    pid = fork()
     if pid == 0:  # pragma: no cover - the child is killed, and cannot say what it covered
         try:
             _ptrace(_TRACEME, 0)

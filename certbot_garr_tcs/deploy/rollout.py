@@ -112,8 +112,9 @@ class Rollout:
             )
         self._locks.take(self._targets)
         errors = list(self._recover().values())
+        materials, _ = self._loaded(target.lineage for target in self._targets)  # a lineage may be gone, or broken
         for target in self._targets:
-            material = self._load(target.lineage)
+            material = materials.get(target.lineage)
             hold = material.fingerprint if material else self._deliverer.ledger.read(target).fingerprint
             try:
                 delivery = self._deliverer.prepare_restore(target, hold, dns_names(material) if material else ())
@@ -160,7 +161,7 @@ class Rollout:
         """Return the material of each lineage that has targets and exists, and what could not be read."""
         wanted = {target.lineage for target in self._targets}
         materials, errors = {}, []
-        for name in wanted.intersection(lineages):
+        for name in sorted(wanted.intersection(lineages)):
             try:
                 material = self._load(name)
             except DeployError as error:

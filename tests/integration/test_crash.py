@@ -79,17 +79,17 @@ def refused(host):
         host.process().converge(LINEAGE)
 
 
-def kills(prepare, act, check):
+def kills(prepare, act, check, first=1):
     """Kill ``act`` at every boundary until it runs through; return how many kills that were."""
-    boundary = 0
+    boundary = first
     while True:
-        boundary += 1
         host = prepare(boundary)
         if not tracing.run_until(boundary, functools.partial(act, host)):
-            return boundary - 1
+            return boundary - first
         check(host)
         assert Journal(host.state).unfinished() == []
         assert list(host.tls.glob(".*")) == []
+        boundary += 1
 
 
 def test_a_renewal_killed_anywhere_is_whole_and_mended(tmp_path):
@@ -153,7 +153,8 @@ def test_an_undo_killed_anywhere_ends_with_the_old_set(tmp_path):
         host.process().converge(LINEAGE)
         assert host.serves(new)
 
-    assert kills(prepare, refused, check) >= 200
+    # what comes before the service is told is the same as in a renewal, which is tried from the first call on
+    assert kills(prepare, refused, check, first=200) >= 200
 
 
 def test_a_recovery_killed_anywhere_is_taken_up_again(tmp_path):

@@ -139,7 +139,7 @@ def test_a_deployment_killed_between_files_and_reload_is_mended(site):
     """The next run puts back, deploys again, and nginx serves the lineage's certificate."""
     old = site.served()
     new = site.renew()
-    pid = os.fork()
+    pid = tracing.fork()
     if pid == 0:
         try:
             site.process().renew_deploy(LINEAGE)
