@@ -11,19 +11,13 @@ from configobj import ConfigObj, ConfigObjError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-FILES = ("cert", "chain", "fullchain", "privkey")
-"""What a lineage is made of, by the names that Certbot gives it."""
-
 
 @dataclass(frozen=True)
 class Lineage:
-    """Hold what one ``renewal/NAME.conf`` says.
-
-    ``files``: ``cert``, ``chain``, ``fullchain`` and ``privkey``, as paths below ``live/NAME``.
-    """
+    """Hold what one ``renewal/NAME.conf`` says; ``certificate`` is its ``live/NAME/cert.pem``."""
 
     name: str
-    files: Mapping[str, Path]
+    certificate: Path
     params: Mapping[str, str]
 
     @property
@@ -41,7 +35,7 @@ class Lineage:
         from cryptography import x509  # noqa: PLC0415  (heavy, and seldom needed)
 
         try:
-            certificate = x509.load_pem_x509_certificate(self.files["cert"].read_bytes())
+            certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
             names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except (OSError, ValueError, x509.ExtensionNotFound):
             return frozenset()
@@ -58,12 +52,12 @@ def read_lineage(conf: Path) -> Lineage | None:
     except (OSError, ConfigObjError, UnicodeDecodeError):
         return None
     params = parsed.get("renewalparams")
-    files = {kind: Path(parsed[kind]) for kind in FILES if isinstance(parsed.get(kind), str)}
-    if not isinstance(params, dict) or "cert" not in files:
+    certificate = parsed.get("cert")
+    if not isinstance(params, dict) or not isinstance(certificate, str):
         return None
     return Lineage(
         conf.name[: -len(".conf")],
-        files,
+        Path(certificate),
         {key: value for key, value in params.items() if isinstance(value, str)},
     )
 

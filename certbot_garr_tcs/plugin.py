@@ -7,6 +7,7 @@ need, are imported when they are used.
 from __future__ import annotations
 
 import contextlib
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -147,10 +148,10 @@ class Configurator(
 
     def deploy_cert(self, domain: str, cert_path: str, key_path: str, chain_path: str, fullchain_path: str) -> None:  # noqa: ARG002  (Certbot's signature)
         """Remember the lineage; Certbot calls this once for each name."""
-        from certbot_garr_tcs import deploy_setup  # noqa: PLC0415
+        from certbot_garr_tcs.deploy.reading import lineage_of  # noqa: PLC0415
 
         with self._deploying() as rollout:
-            rollout.remember(deploy_setup.lineage_of(self.config, cert_path))
+            rollout.remember(lineage_of(Path(cert_path), Path(self.config.renewal_configs_dir)))
 
     def save(self, title: str | None = None, temporary: bool = False) -> None:  # noqa: ARG002
         """Write and test, when Certbot has told all names; it calls this without a title after each."""
@@ -202,13 +203,18 @@ class Configurator(
     @contextlib.contextmanager
     def _deploying(self) -> Iterator[Rollout]:
         """Give the rollout of this run, and turn what it raises into what makes Certbot fail, and say why."""
-        from certbot_garr_tcs import compat, deploy_setup  # noqa: PLC0415
+        from certbot_garr_tcs import compat  # noqa: PLC0415
+        from certbot_garr_tcs.deploy.delivery import Hands  # noqa: PLC0415
+        from certbot_garr_tcs.deploy.reading import read_material  # noqa: PLC0415
+        from certbot_garr_tcs.deploy.rollout import Rollout  # noqa: PLC0415
         from certbot_garr_tcs.errors import DeployError  # noqa: PLC0415
 
         with compat.user_errors(errors.PluginError):
             if self._rollout_once is None:
                 settings, state = self._read()
-                self._rollout_once = deploy_setup.rollout_of(self.config, settings, state, display_util.notify)
+                load = functools.partial(read_material, Path(self.config.renewal_configs_dir))
+                targets = settings.targets if settings else ()
+                self._rollout_once = Rollout(state, targets, load, Hands(display_util.notify))
             try:
                 yield self._rollout_once
             except DeployError as error:

@@ -63,5 +63,5 @@ def test_a_certificate_that_cannot_be_read_has_no_names(tmp_path):
     make_lineage(tmp_path, "broken", b"no certificate")
     lineage = read_lineage(tmp_path / "config" / "renewal" / "broken.conf")
     assert lineage.names() == frozenset()
-    lineage.files["cert"].unlink()
+    lineage.certificate.unlink()
     assert lineage.names() == frozenset()
