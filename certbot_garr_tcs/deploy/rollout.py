@@ -47,7 +47,6 @@ class Rollout:
         self._remembered: list[str] = []
         self._staged: dict[str, Delivery] = {}
         self._over = False
-        self._clashes = clashes(self._targets)
 
     # the doors
 
@@ -190,7 +189,7 @@ class Rollout:
                 right = is_right(target, material, entry)
             except DeployError:
                 right = False  # prepare meets the same, and tells it
-            if not right or target.title in self._clashes:
+            if not right:
                 wrong.append(target)
         return wrong
 
@@ -202,8 +201,9 @@ class Rollout:
             )
 
     def _deliver(self, target: Target, material: Material, *, finish: bool) -> list[DeployError]:
-        if target.title in self._clashes:
-            return [DeployError(self._clashes[target.title], "Give each target paths of its own.")]
+        clash = clashes(self._targets).get(target.title)  # two targets that are right cannot clash
+        if clash:
+            return [DeployError(clash, "Give each target paths of its own.")]
         try:
             delivery = self._deliverer.prepare(target, material)
             if finish:
