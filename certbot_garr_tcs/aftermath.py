@@ -11,12 +11,14 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
+from certbot_garr_tcs.errors import GarrTcsError
 from certbot_garr_tcs.lineages import read_lineage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _MOST_CHARACTERS = 200
+_LATER = "Nothing is lost: run the command again later, as certbot renew does by itself."
 
 logger = logging.getLogger(__name__)
 
@@ -35,21 +37,19 @@ def next_step(error: BaseException | None, title: str, portal: str, answer: str 
     import requests  # noqa: PLC0415  (something went wrong already: time is no matter)
     from acme import errors, messages  # noqa: PLC0415
 
-    while error is not None:
+    # Our own errors explain themselves, and what is behind them may be a delegate's: not of this CA.
+    while error is not None and not isinstance(error, GarrTcsError):
         if isinstance(error, requests.RequestException):
             return (
                 f"There is no answer from {title}. Look at directory-url, and at this machine's way out (name servers, "
-                "firewall, HTTPS_PROXY); nothing is lost, and certbot renew tries again."
+                f"firewall, HTTPS_PROXY). {_LATER}"
             )
         if isinstance(error, errors.TimeoutError):
-            return (
-                f"{title} did not issue in time. Run the command again with --issuance-timeout 600; nothing is lost, "
-                "and certbot renew tries again."
-            )
+            return f"{title} did not issue in time. Run the command again with --issuance-timeout 600; nothing is lost."
         if isinstance(error, errors.ClientError):
             return (
                 f"{title} answered with something that is no ACME: it is out of order, or directory-url leads "
-                "elsewhere. Nothing is lost, and certbot renew tries again."
+                f"elsewhere. {_LATER}"
             )
         if isinstance(error, messages.Error) and not error.detail and error.typ in {None, "about:blank"}:
             return (

@@ -19,7 +19,9 @@ class GarrTcsError(Exception):
         """Keep both parts, folded to one line each."""
         self.message = _one_line(message)
         self.hint = _one_line(hint)
-        super().__init__(f"{self.message.rstrip('.')}. {self.hint}" if self.hint else self.message)
+        # A message may end with the question "did you mean …?".
+        ended = self.message if self.message.endswith("?") else f"{self.message.rstrip('.')}."
+        super().__init__(f"{ended} {self.hint}" if self.hint else self.message)
 
 
 class ConfigError(GarrTcsError):

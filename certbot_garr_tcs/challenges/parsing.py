@@ -8,6 +8,7 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING, Callable
 
+from certbot_garr_tcs.challenges.dns.endpoints import parse_server
 from certbot_garr_tcs.challenges.sections import (
     DNS_01,
     DelegateSettings,
@@ -101,13 +102,23 @@ def _delegate(keys: Keys) -> DelegateSettings | None:
 def _rfc2136(keys: Keys, read_secret: Callable[[str], str]) -> Rfc2136Settings:
     timeout = keys.number("timeout", 1, 86400)
     zone = keys.text("zone")
+    server = keys.text("server")
+    if server is not None:
+        _check_server(keys, "server", server)
     return Rfc2136Settings(
-        server=keys.text("server"),
+        server=server,
         zone=zone.rstrip(".").lower() if zone else None,
         tsig=_tsig(keys, read_secret),
         propagation=_propagation(keys),
         timeout_seconds=float(timeout) if timeout else 120.0,
     )
+
+
+def _check_server(keys: Keys, key: str, text: str) -> None:
+    try:
+        parse_server(text)
+    except ConfigError as error:
+        keys.wrong(key, f"cannot be used: {error}")
 
 
 def _propagation(keys: Keys) -> Propagation:
@@ -118,6 +129,8 @@ def _propagation(keys: Keys) -> Propagation:
     if how == HowToLook.AUTHORITATIVE.value and not rest:
         return Propagation()
     if how == HowToLook.RESOLVERS.value and rest:
+        for resolver in rest:
+            _check_server(keys, "propagation", resolver)
         return Propagation(HowToLook.RESOLVERS, resolvers=tuple(rest))
     if how == HowToLook.SECONDS.value and len(rest) == 1 and rest[0].isascii() and rest[0].isdigit():
         return Propagation(HowToLook.SECONDS, seconds=float(rest[0]))

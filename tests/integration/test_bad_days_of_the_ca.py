@@ -11,16 +11,15 @@ import pytest
 from baddays import NAME, explained, no_secret, snapshot
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
-from harness import set_faults
+from harness import FAULTY_SERVER, CertbotRunner, need_practice_ca, set_faults
 
-from certbot_garr_tcs.sandbox.practice_ca import new_key
-from certbot_garr_tcs.sandbox.runner import issuer_name
+from certbot_garr_tcs.sandbox.practice_ca import PracticeCa, PracticeOptions, new_key
+from certbot_garr_tcs.sandbox.runner import find_certbot, issuer_name
 from certbot_garr_tcs.sandbox.settings import account_section
 
 if TYPE_CHECKING:
-    from harness import CertbotRunner
+    from collections.abc import Iterator
 
-    from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
     from certbot_garr_tcs.sandbox.runner import Result
 
 pytestmark = pytest.mark.integration
@@ -243,28 +242,51 @@ NO_ACME = "answered with something that is no ACME: it is out of order, or direc
 NO_REASON = 'refused without a reason that Certbot can read, saying "The order could not be created.". Try again'
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"), [("503", NO_ACME), ("bare-string", NO_REASON), ("close", NO_ANSWER)], ids=lambda each: each[:11]
+FAULTS = pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        pytest.param("503", NO_ACME, id="503"),
+        pytest.param("bare-string", NO_REASON, id="bare-string"),
+        pytest.param("close", NO_ANSWER, id="close"),
+    ],
 )
-@pytest.mark.parametrize("place", ["directory", "newOrder", "finalize"])
-def test_a_broken_ca_breaks_nothing_here(certbot, make_faulty_ca, place, kind, words):
-    """Whatever it answers, and wherever: a next step is said, the lineage stays, and after healing it renews."""
-    ca = make_faulty_ca()
-    certbot.use(ca)
-    certbot.certonly(NAME)
-    before = certbot.certificate(NAME).serial_number
+
+
+@pytest.fixture(scope="module")
+def issued_by_faulty_ca(tmp_path_factory) -> Iterator[tuple[CertbotRunner, PracticeCa]]:
+    """Issue one lineage at a CA that every test then breaks in another way."""
+    need_practice_ca()
+    folder = tmp_path_factory.mktemp("broken")
+    with PracticeCa(folder / "ca", PracticeOptions(program=(str(FAULTY_SERVER),))) as ca:
+        certbot = CertbotRunner(find_certbot(), folder / "certbot")
+        certbot.use(ca)
+        certbot.certonly(NAME)
+        yield certbot, ca
+
+
+@FAULTS
+@pytest.mark.parametrize("place", ["directory", "newOrder", "authz", "finalize"])
+def test_a_broken_ca_breaks_nothing_here(issued_by_faulty_ca, place, kind, words):
+    """Whatever it answers, and wherever: a next step is said, and the lineage stays byte for byte."""
+    certbot, ca = issued_by_faulty_ca
     set_faults(ca, **{place: {"kind": kind}})
     result = refused_renewal(certbot, ca.eab_hmac_key)
     explained(result, f"Failed to renew certificate {NAME} with error")
     explained(result, ca.directory_url, words)
+
+
+def test_what_was_broken_renews_when_it_is_healed(issued_by_faulty_ca):
+    """No failed try leaves anything behind that stops the next one."""
+    certbot, ca = issued_by_faulty_ca
+    before = certbot.certificate(NAME).serial_number
+    set_faults(ca, finalize={"kind": "503"})
+    refused_renewal(certbot, ca.eab_hmac_key)
     set_faults(ca)
     renew(certbot)
     assert certbot.certificate(NAME).serial_number != before
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"), [("503", NO_ACME), ("bare-string", NO_REASON), ("close", NO_ANSWER)], ids=lambda each: each[:11]
-)
+@FAULTS
 def test_a_ca_that_breaks_while_registering(certbot, make_faulty_ca, kind, words):
     """A first order has the same next step; nothing half-registered is left, and the next try works."""
     ca = make_faulty_ca()
@@ -276,6 +298,23 @@ def test_a_ca_that_breaks_while_registering(certbot, make_faulty_ca, kind, words
     assert not certbot.account_ids()
     no_secret(certbot, result, ca.eab_hmac_key)
     certbot.certonly(NAME)
+
+
+@pytest.mark.parametrize("verb", ["register", "unregister", "revoke"])
+def test_commands_that_load_no_plugin_explain_failures_too(certbot, make_faulty_ca, verb):
+    """There Certbot's words are no better, and the account and lineage stay as they were."""
+    ca = make_faulty_ca()
+    certbot.use(ca)
+    if verb != "register":
+        certbot.certonly(NAME)
+    before, accounts = snapshot(certbot), certbot.account_ids()
+    set_faults(ca, directory={"kind": "503"})
+    path = ("--cert-path", str(certbot.live(NAME))) if verb == "revoke" else ()
+    result = certbot.run(verb, "-n", "--garr-tcs", *path, check=False)
+    assert result.returncode == 1
+    explained(result, ca.directory_url, NO_ACME)
+    assert (snapshot(certbot), certbot.account_ids()) == (before, accounts)
+    no_secret(certbot, result, ca.eab_hmac_key)
 
 
 @pytest.mark.skipif(CERTBOT < WAITS_FOR_THE_ISSUER, reason="Certbot waits for a slow issuer since 4.1")

@@ -9,6 +9,7 @@ import pytest
 from bind import BindLab, Zone, make_key
 from cryptography import x509
 from harness import need_program
+from matrix import MATRIX
 
 pytestmark = pytest.mark.integration
 
@@ -42,6 +43,18 @@ def lab(tmp_path):
     ]
     with BindLab(tmp_path / "bind", zones, [IT, NET], secondaries=1, lag_seconds=1.0, resolves=True) as running:
         yield running
+
+
+@pytest.fixture(
+    params=[None, *(entry for entry in MATRIX if entry.certbot == "2.1.0" and entry.python == "3.11")],
+    ids=lambda entry: entry.name if entry else "here",
+)
+def certbot(request, make_certbot):
+    """Bind this environment's certbot, then Debian 12's."""
+    entry = request.param
+    if entry is not None and not entry.executable.exists():
+        pytest.skip(f"{entry.name} is not built here: python tests/matrix.py build WHEEL")
+    return make_certbot(entry.executable if entry else None)
 
 
 def test_two_zones_two_keys_and_a_cname_in_one_certificate(certbot, make_pebble, lab, tmp_path):

@@ -31,15 +31,15 @@ def travel(entry, folder):
 def travels(request, tmp_path_factory):
     """Set out on all the journeys that are asked for: ACME clients sleep a lot, so several run at once."""
     need_practice_ca()
-    asked = [
-        item.callspec.params["entry"]
-        for item in request.session.items
-        if item.path == request.path and hasattr(item, "callspec")
-    ]
-    with ThreadPoolExecutor(3) as pool:
+    items = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    asked = [item.callspec.params["entry"] for item in items]
+    pool = ThreadPoolExecutor(3)
+    try:
         yield {
             entry: pool.submit(travel, entry, tmp_path_factory.mktemp(entry.name)) for entry in asked if entry in BUILT
         }
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("entry", MATRIX, ids=lambda entry: entry.name)

@@ -51,7 +51,7 @@ def accepts_connections(url: str) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=5):
             return True
-    except ConnectionRefusedError:
+    except OSError:  # refused, or reset by a server that is just going
         return False
 
 

@@ -10,21 +10,18 @@ from acme import errors, messages
 from parsed import make_lineage
 
 from certbot_garr_tcs import aftermath
+from certbot_garr_tcs.errors import ChallengeError
 
 TITLE, PORTAL = "HARICA (https://acme.harica.gr/uni/directory)", "the portal"
 BARE = messages.Error.from_json({})
 CERTBOT = logging.getLogger("certbot._internal.renewal")
 
 
-def chained(error):
+def chained(error, outer=None):
     """Return another error that was raised while this one was handled."""
-    try:
-        try:
-            raise error
-        except type(error):
-            raise RuntimeError("while registering")  # noqa: B904  # as Certbot does
-    except RuntimeError as outer:
-        return outer
+    outer = outer or RuntimeError("while registering")
+    outer.__context__ = error
+    return outer
 
 
 @pytest.mark.parametrize(
@@ -48,7 +45,13 @@ def test_what_does_not_explain_itself(error, words):
 
 
 @pytest.mark.parametrize(
-    "error", [None, ValueError("x"), messages.Error.with_code("malformed", detail="the CA's own words")]
+    "error",
+    [
+        None,
+        ValueError("x"),
+        messages.Error.with_code("malformed", detail="the CA's own words"),
+        chained(chained(requests.ConnectionError("a delegate's"), ChallengeError("no proof", "Mend it."))),
+    ],
 )
 def test_what_explains_itself(error):
     """Nothing is added to a problem document, nor to what is not the CA's."""

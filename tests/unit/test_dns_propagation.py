@@ -145,6 +145,17 @@ def test_resolvers_need_not_be_authoritative():
             wait(expect(server, recursive=True, timeout_seconds=1))
 
 
+def test_an_answer_that_cannot_be_read_is_a_failure():
+    """Garbage from a name server is told as what it is."""
+
+    def garbage(wire, endpoint, *, timeout_seconds, tcp):
+        return wire[:2] + b"\x84\x00\0\1\0\1\0\0\0\0broken"
+
+    with FakeDns({}) as server, pytest.raises(ChallengeError, match="an answer that cannot be read") as caught:
+        wait(expect(server, timeout_seconds=0.05), carry=garbage)
+    assert "the CA would fail on it too" in caught.value.hint
+
+
 def test_the_first_deadline_counts():
     """The section with the shortest patience ends the wait for all."""
     other = dns.name.from_text("_acme-challenge.other.it")

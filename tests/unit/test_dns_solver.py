@@ -362,3 +362,31 @@ def test_a_long_description_is_cut(tmp_path):
         told = Bench(server, tmp_path).solver.describe([challenge_of(name, "x") for name in names])
     assert told.count("TXT shown by") == 3
     assert "and 7 more names" in told
+
+
+def test_a_resolver_without_address_is_told(tmp_path):
+    """A resolver that nobody knows is an error that names it, not an endless wait."""
+    replies = {("resolver.example.it", rdtype): nothing("example.it.") for rdtype in ("A", "AAAA")}
+    with FakeDns(zone_table(replies=replies), key=TSIG) as server:
+        how = Propagation(HowToLook.RESOLVERS, ("resolver.example.it",))
+        bench = Bench(server, tmp_path, propagation=how)
+        bench.solver.present([WWW])
+        with pytest.raises(ChallengeError, match=r"resolver resolver\.example\.it has no address"):
+            bench.solver.wait([WWW])
+        bench.solver.clean_up([WWW])
+
+
+def test_an_error_behind_a_cname_names_both_names(tmp_path):
+    """Where the target's section exists, its error keeps its own hint."""
+    replies = {
+        ("_acme-challenge.www.example.it", "CNAME"): says("_acme-challenge.www.example.it 60 CNAME x.example.it."),
+        ("x.example.it", "CNAME"): nothing("example.it."),
+        ("example.it", "UPDATE"): fails("REFUSED"),
+    }
+    with FakeDns(zone_table(replies=replies), key=TSIG) as server:
+        with pytest.raises(ChallengeError) as caught:
+            Bench(server, tmp_path).solver.present([WWW])
+    assert caught.value.message.startswith(
+        "_acme-challenge.www.example.it. is a CNAME that leads to x.example.it.: UPDATE of example.it. at"
+    )
+    assert "update-policy" in caught.value.hint

@@ -351,3 +351,24 @@ def test_a_primary_without_address_is_told():
         with pytest.raises(ChallengeError, match=rf"{gone}, which the SOA of example\.it\. names") as caught:
             Places([section("", Rfc2136Settings())], lookup_at(server)).find("www.example.it")
     assert "Set server in [dns-01]" in caught.value.hint
+
+
+def test_a_zone_without_name_servers_is_told():
+    """A zone that shows no NS records cannot be looked at."""
+    with FakeDns({("example.it", "NS"): nothing("it.")}) as server:
+        with pytest.raises(DnsError, match="has no NS records") as caught:
+            find_name_servers(ZONE, lookup_at(server), Source())
+    assert "propagation = resolvers" in caught.value.hint
+
+
+def test_an_answer_that_cannot_be_read_leaves_it_to_the_next():
+    """Garbage from one resolver is not the last word."""
+
+    def garbled(wire, endpoint, *, timeout_seconds, tcp):
+        if endpoint == bad.endpoint:
+            return wire[:2] + b"\x84\x00\0\1\0\1\0\0\0\0broken"
+        return exchange(wire, endpoint, timeout_seconds=1.0, tcp=tcp)
+
+    with FakeDns({}) as bad, FakeDns({(str(WWW), "CNAME"): nothing("example.it.")}) as good:
+        lookup = Lookup(Client(garbled), Surroundings((bad.endpoint, good.endpoint)))
+        assert find_apex(WWW, lookup, Source()) == ZONE

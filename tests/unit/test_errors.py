@@ -17,3 +17,8 @@ from certbot_garr_tcs.errors import GarrTcsError
 def test_the_text_is_one_line(message, hint, text):
     """Certbot shows the repr of some errors: a line break would be seen as it is escaped."""
     assert str(GarrTcsError(message, hint)) == text
+
+
+def test_a_question_ends_by_itself():
+    """No full stop follows a question mark."""
+    assert str(GarrTcsError('no such key; did you mean "b"?', "Mend it.")) == 'no such key; did you mean "b"? Mend it.'

@@ -19,6 +19,14 @@ FILE = (
 STAGING = "staging-directory-url = https://staging.example/directory\n"
 
 
+@pytest.fixture(autouse=True)
+def no_listener():
+    """Stop listening for failures when the test is over."""
+    before = logging.getLogger().handlers[:]
+    yield
+    logging.getLogger().handlers[:] = before
+
+
 @pytest.fixture
 def ini(tmp_path):
     """Write a garr-tcs.ini where it is looked for."""
