@@ -7,7 +7,6 @@ need, are imported when they are used.
 from __future__ import annotations
 
 import contextlib
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.challenges.session import Session
     from certbot_garr_tcs.challenges.solvers import Solvers
     from certbot_garr_tcs.config import Configuration
+    from certbot_garr_tcs.deploy.material import Material
     from certbot_garr_tcs.deploy.rollout import Rollout
     from certbot_garr_tcs.state import StateFolder
 
@@ -51,6 +51,7 @@ class Configurator(
         self._solvers: Solvers
         self._session: Session | None = None
         self._rollout_once: Rollout | None = None
+        self._given: dict[str, Path] = {}
 
     @classmethod
     def add_parser_arguments(cls, add: Callable[..., None]) -> None:
@@ -161,7 +162,7 @@ class Configurator(
 
     def renew_deploy(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Write and test for a lineage that was just renewed."""
-        with self._deploying() as rollout:
+        with self._deploying(lineage) as rollout:
             rollout.renew_deploy(lineage.lineagename)
 
     def restart(self) -> None:
@@ -173,7 +174,7 @@ class Configurator(
 
     def generic_updates(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Converge the lineage's targets, due or not: drift is mended, and what failed is tried again."""
-        with self._deploying() as rollout:
+        with self._deploying(lineage) as rollout:
             rollout.converge(lineage.lineagename)
 
     def recovery_routine(self) -> None:
@@ -201,24 +202,37 @@ class Configurator(
         raise errors.PluginError(f"{self.name} does no {enhancement}: configure it in the server itself")
 
     @contextlib.contextmanager
-    def _deploying(self) -> Iterator[Rollout]:
-        """Give the rollout of this run, and turn what it raises into what makes Certbot fail, and say why."""
+    def _deploying(self, lineage: interfaces.RenewableCert | None = None) -> Iterator[Rollout]:
+        """Give the rollout of this run, and turn what it raises into what makes Certbot fail, and say why.
+
+        ``lineage``: what Certbot handed us. It knows its files already: parsing the renewal file again would be most of
+        what a timer's run costs where nothing is to be done.
+        """
         from certbot_garr_tcs import compat  # noqa: PLC0415
-        from certbot_garr_tcs.deploy.delivery import Hands  # noqa: PLC0415
-        from certbot_garr_tcs.deploy.reading import read_material  # noqa: PLC0415
-        from certbot_garr_tcs.deploy.rollout import Rollout  # noqa: PLC0415
         from certbot_garr_tcs.errors import DeployError  # noqa: PLC0415
 
+        if lineage is not None:
+            self._given[lineage.lineagename] = Path(lineage.cert_path)
         with compat.user_errors(errors.PluginError):
-            if self._rollout_once is None:
-                settings, state = self._read()
-                load = functools.partial(read_material, Path(self.config.renewal_configs_dir))
-                targets = settings.targets if settings else ()
-                self._rollout_once = Rollout(state, targets, load, Hands(display_util.notify))
+            self._rollout_once = self._rollout_once or self._rollout()
             try:
                 yield self._rollout_once
             except DeployError as error:
                 raise DeployError(f"deploy: {error.message}", error.hint) from error
+
+    def _rollout(self) -> Rollout:
+        from certbot_garr_tcs.deploy import reading  # noqa: PLC0415
+        from certbot_garr_tcs.deploy.delivery import Hands  # noqa: PLC0415
+        from certbot_garr_tcs.deploy.rollout import Rollout  # noqa: PLC0415
+
+        settings, state = self._read()
+        renewal_dir = Path(self.config.renewal_configs_dir)
+
+        def load(name: str) -> Material | None:
+            given = self._given.get(name)
+            return reading.material_at(name, given) if given else reading.read_material(renewal_dir, name)
+
+        return Rollout(state, settings.targets if settings else (), load, Hands(display_util.notify))
 
 
 def _challenge(achall: Any) -> Challenge:

@@ -27,8 +27,8 @@ class Material:
     """Hold what one lineage offers, read once.
 
     ``lineage``: its name. The four PEM texts are Certbot's cert, chain, fullchain and privkey. ``names``:
-    what the certificate must cover; empty asks nothing. ``folders``: where the lineage itself lives, which
-    no target may write to.
+    what the certificate must cover; empty asks nothing. ``live``: the folder it was read from; no target may
+    write there, nor where its links lead.
     """
 
     lineage: str
@@ -37,7 +37,7 @@ class Material:
     fullchain_pem: bytes
     key_pem: bytes = field(repr=False)
     names: tuple[str, ...] = ()
-    folders: tuple[Path, ...] = ()
+    live: Path | None = None
 
     @property
     def fingerprint(self) -> str:

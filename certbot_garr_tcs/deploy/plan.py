@@ -71,9 +71,10 @@ def plan(target: Target, material: Material, entry: Entry) -> Plan:
     changes = []
     digests = {}
     taken: set[Path] = set()
+    forbidden = _folders_of(material)
     for output in target.outputs:
         path = locate(output.path, follow_symlinks=target.follow_symlinks)
-        if path in taken or any(folder in path.parents for folder in material.folders):
+        if path in taken or not forbidden.isdisjoint(path.parents):
             whose = "another file of this section" if path in taken else f"lineage {material.lineage} itself"
             raise DeployError(f"{target.title}: {output.path} is {whose}", "Name a path of its own.")
         taken.add(path)
@@ -89,6 +90,12 @@ def plan(target: Target, material: Material, entry: Entry) -> Plan:
         if seen != Seen(data, meta):
             changes.append(Change(path, data, meta))
     return Plan(tuple(changes), inputs, digests)
+
+
+def _folders_of(material: Material) -> set[Path]:
+    """Return where a lineage lives: its folder below ``live``, and that of what its links lead to."""
+    live = material.live
+    return set() if live is None else {live.resolve(), (live / "cert.pem").resolve().parent}
 
 
 def _check_place(target: Target, output: Output, path: Path, meta: Meta) -> None:

@@ -14,19 +14,21 @@ if TYPE_CHECKING:
 
 
 def read_material(renewal_dir: Path, name: str) -> Material | None:
-    """Return the material of a lineage, read once; ``None`` where there is no such lineage (any more)."""
+    """Return the material of a lineage; ``None`` where there is no such lineage (any more)."""
     lineage = lineages.read_lineage(renewal_dir / f"{name}.conf")
-    if lineage is None:
-        return None
-    live = lineage.certificate.parent
+    return None if lineage is None else material_at(name, lineage.certificate)
+
+
+def material_at(name: str, certificate: Path) -> Material:
+    """Return the material of a lineage whose ``live/NAME/cert.pem`` is known, each file read once."""
+    live = certificate.parent
     try:
         cert, chain, fullchain, key = (
             (live / f"{piece}.pem").read_bytes() for piece in ("cert", "chain", "fullchain", "privkey")
         )
     except OSError as error:
         raise complaint(f"lineage {name}: cannot read {error.filename}", error) from error
-    folders = (live.resolve(), lineage.certificate.resolve().parent)
-    return Material(name, cert, chain, fullchain, key, folders=folders)
+    return Material(name, cert, chain, fullchain, key, live=live)
 
 
 def lineage_of(certificate: Path, renewal_dir: Path) -> str:

@@ -189,7 +189,7 @@ class Rollout:
                 right = is_right(target, material, entry)
             except DeployError:
                 right = False  # prepare meets the same, and tells it
-            if not right:  # of two targets with one path, at least one is not, unless they agree
+            if not right:
                 wrong.append(target)
         return wrong
 
@@ -201,7 +201,7 @@ class Rollout:
             )
 
     def _deliver(self, target: Target, material: Material, *, finish: bool) -> list[DeployError]:
-        clash = clashes(self._targets).get(target.title)
+        clash = clashes(self._targets).get(target.title)  # two targets that are right cannot clash
         if clash:
             return [DeployError(clash, "Give each target paths of its own.")]
         try:

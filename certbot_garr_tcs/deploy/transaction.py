@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -50,7 +51,12 @@ class Journal:
 
     def unfinished(self) -> list[str]:
         """Return the IDs of transactions that are not over, oldest first where the clock did not jump."""
-        return [path.stem for path in sorted(self.open.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)]
+        try:
+            names = os.listdir(self.open)  # noqa: PTH208 - asked at each lineage: half the price of Path.iterdir
+        except FileNotFoundError:
+            return []
+        found = [self.open / name for name in names]
+        return [path.stem for path in sorted(found, key=lambda path: path.stat().st_mtime_ns)]
 
     def read(self, path: Path) -> dict[str, Any] | None:
         """Return a document of ``open`` or ``last``, or ``None`` where there is none."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from pki import material
 
+from certbot_garr_tcs.deploy.ledger import Entry
+from certbot_garr_tcs.deploy.plan import plan
 from certbot_garr_tcs.deploy.reading import lineage_of, read_material
+from certbot_garr_tcs.deploy.targets import Output, Target
 from certbot_garr_tcs.errors import DeployError
 
 NAME = "www.example.it"
@@ -34,12 +37,22 @@ def certbot(tmp_path):
 
 
 def test_a_lineage_is_read_whole(certbot):
-    """Bytes, name and the folders that no target may write to."""
+    """Bytes, name and where it was read."""
     root, made = certbot
     read = read_material(root / "renewal", NAME)
     assert (read.lineage, read.fingerprint, read.key_pem) == (NAME, made.fingerprint, made.key_pem)
     assert read.fullchain_pem == made.fullchain_pem
-    assert read.folders == (root / "live" / NAME, root / "archive" / NAME)
+    assert read.live == root / "live" / NAME
+
+
+@pytest.mark.parametrize("folder", ["live", "archive"])
+def test_no_target_writes_into_a_lineage(certbot, folder):
+    """Neither the folder of links nor the one that they lead to is a place for a target."""
+    root, _ = certbot
+    place = root / folder / NAME / "copy.pem"
+    target = Target("www", NAME, (Output("cert", place, 0o644),), root / "ini")
+    with pytest.raises(DeployError, match=r"copy.pem is lineage www.example.it itself"):
+        plan(target, read_material(root / "renewal", NAME), Entry("www", "ini", NAME))
 
 
 def test_a_lineage_that_was_deleted_is_none(certbot):

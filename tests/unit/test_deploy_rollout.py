@@ -627,7 +627,7 @@ def test_a_place_that_will_not_do_is_refused_before_anything_is_written(host, sp
     (host.work / "f").write_bytes(b"")
     (host.tls / "link").symlink_to("x")
     (host.tls / "away").symlink_to(host.work / "elsewhere")
-    host.put_lineage(replace(material(), folders=(host.work / "live",)))
+    host.put_lineage(replace(material(), live=host.work / "live"))
     target = spoil(host, host.targets[0])
     with pytest.raises(DeployError, match=expected) as caught:
         host.process([target]).converge(LINEAGE)
