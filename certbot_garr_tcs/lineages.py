@@ -11,6 +11,9 @@ from configobj import ConfigObj, ConfigObjError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+PIECES = ("cert", "chain", "fullchain", "privkey")
+"""What a lineage is made of: ``live/NAME/PIECE.pem``."""
+
 
 @dataclass(frozen=True)
 class Lineage:

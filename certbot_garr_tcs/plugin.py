@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.challenges.session import Session
     from certbot_garr_tcs.challenges.solvers import Solvers
     from certbot_garr_tcs.config import Configuration
-    from certbot_garr_tcs.deploy.material import Material
-    from certbot_garr_tcs.deploy.rollout import Rollout
+    from certbot_garr_tcs.deploy_setup import Deployment
     from certbot_garr_tcs.state import StateFolder
 
 
@@ -50,8 +49,8 @@ class Configurator(
         super().__init__(config, name)
         self._solvers: Solvers
         self._session: Session | None = None
-        self._rollout_once: Rollout | None = None
-        self._given: dict[str, Path] = {}
+        self._deployment: Deployment | None = None
+        self._is_prepared = False
 
     @classmethod
     def add_parser_arguments(cls, add: Callable[..., None]) -> None:
@@ -81,6 +80,7 @@ class Configurator(
         """
         if self.name not in {self.config.authenticator, self.config.installer, self.config.configurator}:
             raise errors.PluginError(f"Nobody chose {self.name}: give --authenticator {self.name}")
+        self._is_prepared = True
         from certbot_garr_tcs import account_setup, aftermath, compat  # noqa: PLC0415
         from certbot_garr_tcs.challenges.solvers import Solvers  # noqa: PLC0415
 
@@ -151,44 +151,44 @@ class Configurator(
         """Remember the lineage; Certbot calls this once for each name."""
         from certbot_garr_tcs.deploy.reading import lineage_of  # noqa: PLC0415
 
-        with self._deploying() as rollout:
-            rollout.remember(lineage_of(Path(cert_path), Path(self.config.renewal_configs_dir)))
+        with self._deploying() as deployment:
+            deployment.rollout.remember(lineage_of(Path(cert_path), Path(self.config.renewal_configs_dir)))
 
     def save(self, title: str | None = None, temporary: bool = False) -> None:  # noqa: ARG002
         """Write and test, when Certbot has told all names; it calls this without a title after each."""
         if title is not None:
-            with self._deploying() as rollout:
-                rollout.save()
+            with self._deploying() as deployment:
+                deployment.rollout.save()
 
     def renew_deploy(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Write and test for a lineage that was just renewed."""
-        with self._deploying(lineage) as rollout:
-            rollout.renew_deploy(lineage.lineagename)
+        with self._deploying() as deployment:
+            deployment.rollout.renew_deploy(deployment.given(lineage))
 
     def restart(self) -> None:
         """Reload, probe and commit; after ``certonly``, which tells no lineage, converge every target."""
         if self.config.disable_renew_updates and self.config.verb in {"certonly", "renew"}:
             return
-        with self._deploying() as rollout:
-            rollout.restart()
+        with self._deploying() as deployment:
+            deployment.rollout.restart()
 
     def generic_updates(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Converge the lineage's targets, due or not: drift is mended, and what failed is tried again."""
-        with self._deploying(lineage) as rollout:
-            rollout.converge(lineage.lineagename)
+        with self._deploying() as deployment:
+            deployment.converge(lineage)
 
     def recovery_routine(self) -> None:
         """Roll back what is open, from this run or from one that crashed."""
-        with self._deploying() as rollout:
-            rollout.recover()
+        with self._deploying() as deployment:
+            deployment.rollout.recover()
 
     def rollback_checkpoints(self, rollback: int = 1) -> None:
         """Undo what this run deployed; as ``certbot rollback``, bring back the deployment before the last."""
-        with self._deploying() as rollout:
+        with self._deploying() as deployment:
             if self.config.verb == "rollback":
-                rollout.restore(rollback)
+                deployment.rollout.restore(rollback)
             else:
-                rollout.undo()
+                deployment.rollout.undo()
 
     def config_test(self) -> None:
         """Do nothing: each target has a test of its own, and the rollout runs it."""
@@ -202,37 +202,19 @@ class Configurator(
         raise errors.PluginError(f"{self.name} does no {enhancement}: configure it in the server itself")
 
     @contextlib.contextmanager
-    def _deploying(self, lineage: interfaces.RenewableCert | None = None) -> Iterator[Rollout]:
-        """Give the rollout of this run, and turn what it raises into what makes Certbot fail, and say why.
-
-        ``lineage``: what Certbot handed us. It knows its files already: parsing the renewal file again would be most of
-        what a timer's run costs where nothing is to be done.
-        """
-        from certbot_garr_tcs import compat  # noqa: PLC0415
+    def _deploying(self) -> Iterator[Deployment]:
+        """Give the deployment of this run, and turn what it raises into what makes Certbot fail, and say why."""
+        from certbot_garr_tcs import compat, deploy_setup  # noqa: PLC0415
         from certbot_garr_tcs.errors import DeployError  # noqa: PLC0415
 
-        if lineage is not None:
-            self._given[lineage.lineagename] = Path(lineage.cert_path)
         with compat.user_errors(errors.PluginError):
-            self._rollout_once = self._rollout_once or self._rollout()
+            if self._deployment is None:
+                build = deploy_setup.Deployment if self._is_prepared else deploy_setup.converging
+                self._deployment = build(self.config, *self._read(), display_util.notify)
             try:
-                yield self._rollout_once
+                yield self._deployment
             except DeployError as error:
                 raise DeployError(f"deploy: {error.message}", error.hint) from error
-
-    def _rollout(self) -> Rollout:
-        from certbot_garr_tcs.deploy import reading  # noqa: PLC0415
-        from certbot_garr_tcs.deploy.delivery import Hands  # noqa: PLC0415
-        from certbot_garr_tcs.deploy.rollout import Rollout  # noqa: PLC0415
-
-        settings, state = self._read()
-        renewal_dir = Path(self.config.renewal_configs_dir)
-
-        def load(name: str) -> Material | None:
-            given = self._given.get(name)
-            return reading.material_at(name, given) if given else reading.read_material(renewal_dir, name)
-
-        return Rollout(state, settings.targets if settings else (), load, Hands(display_util.notify))
 
 
 def _challenge(achall: Any) -> Challenge:

@@ -25,6 +25,11 @@ def identity_of(target: Target) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def document_of(target: Target) -> str:
+    """Return the name of a target's document in the state folder."""
+    return f"{_PREFIX}{identity_of(target)}.json"
+
+
 @dataclass(frozen=True)
 class Entry:
     """Say how one target is.

@@ -56,7 +56,9 @@ def is_right(target: Target, material: Material, entry: Entry) -> bool:
         return False
     uid, gid = _owner(target)
     for output in target.outputs:
-        seen = look(locate(output.path, follow_symlinks=target.follow_symlinks))
+        # Resolving every folder costs more than reading the file; where it leads matters when it is written.
+        linked = output.path.is_symlink()
+        seen = look(locate(output.path, follow_symlinks=target.follow_symlinks) if linked else output.path)
         if seen is None or seen.sha256 != entry.outputs.get(str(output.path)):
             return False
         if seen.meta.mode != output.mode or uid not in (None, seen.meta.uid) or gid not in (None, seen.meta.gid):

@@ -23,9 +23,7 @@ def material_at(name: str, certificate: Path) -> Material:
     """Return the material of a lineage whose ``live/NAME/cert.pem`` is known, each file read once."""
     live = certificate.parent
     try:
-        cert, chain, fullchain, key = (
-            (live / f"{piece}.pem").read_bytes() for piece in ("cert", "chain", "fullchain", "privkey")
-        )
+        cert, chain, fullchain, key = ((live / f"{piece}.pem").read_bytes() for piece in lineages.PIECES)
     except OSError as error:
         raise complaint(f"lineage {name}: cannot read {error.filename}", error) from error
     return Material(name, cert, chain, fullchain, key, live=live)

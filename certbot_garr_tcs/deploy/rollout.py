@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from certbot_garr_tcs.deploy.delivery import Deliverer, Delivery, Hands
+from certbot_garr_tcs.deploy.glance import Glances
 from certbot_garr_tcs.deploy.ledger import identity_of
 from certbot_garr_tcs.deploy.locks import Locks
 from certbot_garr_tcs.deploy.material import dns_names
@@ -15,7 +16,7 @@ from certbot_garr_tcs.deploy.targets import clashes
 from certbot_garr_tcs.errors import DeployError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from certbot_garr_tcs.deploy.material import Material
     from certbot_garr_tcs.deploy.targets import Target
@@ -40,9 +41,13 @@ class Rollout:
     ) -> None:
         """Take the file's targets, and ``load``, which reads a lineage by name (``None``: there is none)."""
         self._targets = tuple(targets)
+        self._targets_of: dict[str, list[Target]] = {}
+        for target in self._targets:
+            self._targets_of.setdefault(target.lineage, []).append(target)
         self._load = load
         self._hands = hands
         self._deliverer = Deliverer(state, hands)
+        self._glances = Glances(state, hands.now)
         self._locks = Locks(state, hands.clock, hands.sleep)
         self._remembered: list[str] = []
         self._staged: dict[str, Delivery] = {}
@@ -74,7 +79,7 @@ class Rollout:
         if self._staged or self._remembered:
             self._raise(self._finish())
         else:
-            self.converge(*dict.fromkeys(target.lineage for target in self._targets))
+            self.converge(*self._targets_of)
 
     def converge(self, *lineages: str) -> None:
         """Bring every target of these lineages to where it should be, from check to commit."""
@@ -112,7 +117,7 @@ class Rollout:
             )
         self._locks.take(self._targets)
         errors = list(self._recover().values())
-        materials, _ = self._loaded(target.lineage for target in self._targets)  # a lineage may be gone, or broken
+        materials, _ = self._loaded(self._targets_of)  # a lineage may be gone, or broken
         for target in self._targets:
             material = materials.get(target.lineage)
             hold = material.fingerprint if material else self._deliverer.ledger.read(target).fingerprint
@@ -159,9 +164,8 @@ class Rollout:
 
     def _loaded(self, lineages: Iterable[str]) -> tuple[dict[str, Material], list[DeployError]]:
         """Return the material of each lineage that has targets and exists, and what could not be read."""
-        wanted = {target.lineage for target in self._targets}
         materials, errors = {}, []
-        for name in sorted(wanted.intersection(lineages)):
+        for name in sorted(self._targets_of.keys() & set(lineages)):
             try:
                 material = self._load(name)
             except DeployError as error:
@@ -174,10 +178,7 @@ class Rollout:
     def _wrong(self, materials: dict[str, Material], *, forced: bool, tell: bool = True) -> list[Target]:
         """Return the targets of these lineages that are not as they should be, and not held."""
         wrong = []
-        for target in self._targets:
-            material = materials.get(target.lineage)
-            if material is None:
-                continue
+        for target, material in self._concerned(materials):
             entry = self._deliverer.ledger.read(target)
             if entry.hold and entry.hold == material.fingerprint:
                 if not forced:
@@ -191,7 +192,14 @@ class Rollout:
                 right = False  # prepare meets the same, and tells it
             if not right:
                 wrong.append(target)
+            elif material.live is not None:
+                self._glances.remember(target, material.live)
         return wrong
+
+    def _concerned(self, materials: dict[str, Material]) -> Iterator[tuple[Target, Material]]:
+        for lineage, material in materials.items():
+            for target in self._targets_of.get(lineage, ()):
+                yield target, material
 
     def _tell_hold(self, target: Target, *, tell: bool) -> None:
         if tell:
