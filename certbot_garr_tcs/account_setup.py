@@ -151,7 +151,13 @@ def _choose_account(
     there = compat.accounts(config, directory)
     roster = rosters.read(directory).seeing(there)
     stored = config.account if stored_server == directory or occasion.typed("account") else None
-    if occasion.typed("account") and config.account in there:
+    if occasion.typed("account"):
+        if config.account not in there:
+            # Certbot would say so too, but not before we had put another account in its place.
+            raise AccountError(
+                f"--account {config.account} is no account that is on this machine for {selected.title}",
+                f"Give one of {', '.join(there)}, or none." if there else "Leave --account out.",
+            )
         if selected.binding:
             roster = replace(roster, made_by={**roster.made_by, config.account: selected.binding.fingerprint})
         rosters.write(directory, roster)

@@ -136,8 +136,15 @@ def test_a_typed_account_is_taken_and_remembered(settle, tmp_path):
     assert settle("certonly", "-d", NAME)[0].account == "b"
     nobody = AccountSettings(tmp_path / "f", directory_url=URL)
     assert settle("certonly", "-d", NAME, "--account", "a", account=nobody)[0].account == "a"
-    with pytest.raises(AccountError, match="nothing says which one"):
-        settle("certonly", "-d", NAME, "--account", "gone", account=nobody)
+
+
+@pytest.mark.parametrize(("there", "step"), [(("a",), "Give one of a, or none"), ((), "Leave --account out")])
+def test_a_typed_account_that_is_not_there_is_refused(settle, tmp_path, there, step):
+    """A slip in ``unregister --account`` must not give another account up."""
+    for name in there:
+        make_account(tmp_path, PLACE, name)
+    with pytest.raises(AccountError, match=f"--account tpyo is no account .*{step}"):
+        settle("unregister", "--account", "tpyo", registers=False)
 
 
 def test_a_lineage_moves_with_the_file(settle, tmp_path):
