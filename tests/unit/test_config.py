@@ -72,6 +72,7 @@ webroot_path = /var/www/html
     assert third.how == DelegateSettings("webroot", (("webroot-path", "/var/www/html"),))
     assert KEY not in repr(loaded)
     assert "c2VjcmV0" not in repr(loaded)
+    assert "cloudflare.ini" not in repr(loaded)  # another plugin's options: any of them may be a secret
 
 
 @pytest.mark.parametrize(
