@@ -158,6 +158,12 @@ def test_a_file_without_account_says_nothing_about_the_ca(write, text):
         ("[account]\neab-kid = x\neab-hmac-key-file = /nowhere/x\n", "cannot open /nowhere/x"),
         ("[account]\neab-kid = x\neab-hmac-key-file =\n", "eab-hmac-key-file is empty"),
         (f"[account]\nstaging-eab-kid = x\nstaging-eab-hmac-key = {KEY}\n", "goes with staging-directory-url"),
+        (f"[account]\ndirectory-url = {HARICA}\nstaging-directory-url = {HARICA}/\n", "is the real directory"),
+        (
+            "[account]\nca = sectigo-ev\nstaging-directory-url = https://acme.sectigo.com/v2/EV\n",
+            "is the real directory",
+        ),
+        ("[account]\nstaging-directory-url = https://ACME.sectigo.com/v2/OV\n", "is the real directory"),
         ("[dns-01]\nserver = a\nsrver = b\n", 'did you mean "server"'),
         ("[dns-01]\nserver = ns_1..example\n", "'ns_1..example' is no name server"),
         ("[dns-01]\nserver = 192.0.2.1:99999\n", "has no port between 1 and 65535"),
