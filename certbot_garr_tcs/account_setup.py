@@ -65,8 +65,8 @@ def settle(config: Any, settings: Configuration | None, state: StateFolder, occa
     lineage = _lineage(config)
     stored_server = _stored_server(config, occasion, lineage)
     selected = selection.select(_wish(config, occasion, stored_server), account)
-    if occasion.run is Run.STAGING and lineage and not config.break_my_certs:
-        rules.check_replacement(selected, lineage.name, lineage.server)
+    if occasion.run is Run.STAGING and not config.break_my_certs:
+        _check_replacement(config, selected)
     notices = list(selected.notices)
     # Only a renewal is sure to issue: certonly may yet find that nothing is due.
     if config.verb == "renew" and occasion.run is Run.LIVE and stored_server not in {None, selected.directory_url}:
@@ -116,6 +116,14 @@ def _lineage(config: Any) -> Lineage | None:
     """Return the lineage that this run is about, where it is there and can be told."""
     found = lineages.find(Path(config.config_dir) / "renewal", config.certname, compat.identifiers(config))
     return found[0] if len(found) == 1 else None
+
+
+def _check_replacement(config: Any, selected: Selection) -> None:
+    if config.duplicate or config.csr:
+        return  # a lineage of its own, or none
+    renewal_dir = Path(config.config_dir) / "renewal"
+    for lineage in lineages.replaceable(renewal_dir, config.certname, compat.identifiers(config)):
+        rules.check_replacement(selected, lineage.name, lineage.server)
 
 
 def _stored_server(config: Any, occasion: Occasion, lineage: Lineage | None) -> str | None:

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 
 import pytest
+import trustme
 from parsed import make_account, make_lineage, parse
 
 from certbot_garr_tcs import account_setup
@@ -171,6 +172,19 @@ def test_staging_replaces_no_lineage(settle, tmp_path, settings):
     with pytest.raises(AccountError, match=NAME):
         settle(*arguments, account=staging)
     assert settle(*arguments, "--break-my-certs", account=staging)[0].server == STAGING
+
+
+def test_staging_replaces_no_lineage_that_is_found_by_names(settle, tmp_path, settings):
+    """Neither by --expand, nor where two lineages have the same names; --duplicate makes one of its own."""
+    staging = replace(settings.account, staging_directory_url=STAGING)
+    certificate = trustme.CA().issue_cert(NAME).cert_chain_pems[0].bytes()
+    for lineage in ("one", "two"):
+        make_lineage(tmp_path, lineage, certificate, server=URL, account="live")
+    for arguments in (("-d", NAME), ("-d", NAME, "-d", "more.example.it", "--expand")):
+        with pytest.raises(AccountError, match="would replace the certificate of one"):
+            settle("certonly", "--staging", *arguments, account=staging)
+    assert settle("certonly", "--staging", "-d", NAME, "--duplicate", account=staging)[0].server == STAGING
+    assert settle("certonly", "--staging", "-d", "other.example.it", account=staging)[0].server == STAGING
 
 
 def test_a_renewal_without_a_lineage_on_disk_knows_the_stored_server(settle, tmp_path):
