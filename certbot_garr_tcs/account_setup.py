@@ -213,14 +213,23 @@ def _apply_key_type(config: Any, occasion: Occasion, key_type: str | None, rsa_k
 def settle_for_lineage(config: Any) -> None:
     """Set the account for ``revoke --cert-name``: Certbot takes the server from the lineage by itself."""
     lineage = _lineage(config)
-    if lineage and lineage.server and lineage.account in compat.accounts(config, lineage.server):
+    if lineage is None or not lineage.server:
+        return
+    there = compat.accounts(config, lineage.server)
+    if lineage.account in there:
         config.account = config.account or lineage.account
+    if not there and not config.key_path:
+        raise _nothing_to_revoke_with(selection.ca_title(lineage.server))
 
 
 def check_revocation(config: Any, selected: Selection) -> None:
     """Raise ``AccountError`` where there is nothing to revoke with: Certbot would register an account for it."""
     if config.account is None and not config.key_path:
-        raise AccountError(
-            f"there is no account of {selected.title} on this machine to revoke with",
-            "Revoke with the certificate's own key (--key-path), or in the CA's portal.",
-        )
+        raise _nothing_to_revoke_with(selected.title)
+
+
+def _nothing_to_revoke_with(title: str) -> AccountError:
+    return AccountError(
+        f"there is no account of {title} on this machine to revoke with",
+        "Revoke with the certificate's own key (--key-path), or in the CA's portal.",
+    )

@@ -274,7 +274,7 @@ def test_key_types_are_for_new_lineages(settle, settings):
 
 
 def test_revoke_by_name_takes_the_lineages_account(tmp_path):
-    """Where it is there; a typed account stays, and a lost one is not made up."""
+    """Where it is there; a typed account stays; without any, Certbot would ask for an EAB on the command line."""
     make_lineage(tmp_path, NAME, server=URL, account="abc")
 
     def account(**typed):
@@ -283,6 +283,10 @@ def test_revoke_by_name_takes_the_lineages_account(tmp_path):
         account_setup.settle_for_lineage(config)
         return config.account
 
+    with pytest.raises(AccountError, match=f"no account of {URL} on this machine to revoke with"):
+        account()
+    assert account(key_path="/k") is None
+    make_account(tmp_path, PLACE, "another")
     assert account() is None
     make_account(tmp_path, PLACE, "abc")
     assert account() == "abc"
