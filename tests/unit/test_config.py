@@ -373,3 +373,13 @@ def test_a_dangling_link_is_no_missing_file(tmp_path):
     (tmp_path / "garr-tcs.ini").symlink_to(tmp_path / "gone")
     with pytest.raises(ConfigError, match="cannot open"):
         config.load_named(None, str(tmp_path))
+
+
+def test_a_folder_that_cannot_be_looked_into_is_no_missing_file(tmp_path):
+    """Why the file cannot be reached is said; only where it is not there, it is not there."""
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(ConfigError, match="cannot open"):
+        config.load_named(None, str(loop))
+    (tmp_path / "file").touch()
+    assert config.load_named(None, str(tmp_path / "file")) is None
