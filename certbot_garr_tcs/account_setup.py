@@ -99,6 +99,8 @@ def _typed_binding(config: Any, occasion: Occasion) -> Binding | None:
     kid, secret = config.eab_kid, config.eab_hmac_key
     if not occasion.typed("eab_kid") and not kid and not secret:
         return None
+    if not kid and not secret:
+        raise AccountError("--eab-kid and --eab-hmac-key are empty", "Give both, or leave both out.")
     if not kid or not secret:
         here, missing = ("--eab-kid", "--eab-hmac-key") if kid else ("--eab-hmac-key", "--eab-kid")
         raise AccountError(f"{here} stands alone", f"Give {missing} too; the CA's portal shows both together.")

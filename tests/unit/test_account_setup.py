@@ -114,6 +114,7 @@ def test_typed_options_win(settle):
     [
         (["--eab-kid", "typed"], "--eab-kid stands alone. Give --eab-hmac-key too"),
         (["--eab-hmac-key", SECRET], "--eab-hmac-key stands alone. Give --eab-kid too"),
+        (["--eab-kid", "", "--eab-hmac-key", ""], "--eab-kid and --eab-hmac-key are empty"),
         (["--eab-kid", "<kid>", "--eab-hmac-key", SECRET], "--eab-kid still is a placeholder"),
         (["--eab-kid", "typed", "--eab-hmac-key", f"{SECRET} x"], "--eab-hmac-key is no base64url"),
     ],
