@@ -65,8 +65,8 @@ def settle(config: Any, settings: Configuration | None, state: StateFolder, occa
     lineage = _lineage(config)
     stored_server = _stored_server(config, occasion, lineage)
     selected = selection.select(_wish(config, occasion, stored_server), account)
-    if occasion.run is Run.STAGING and lineage and not config.break_my_certs:
-        rules.check_replacement(selected, lineage.name, lineage.server)
+    if occasion.run is Run.STAGING and not config.break_my_certs:
+        _check_replacement(config, selected)
     notices = list(selected.notices)
     # Only a renewal is sure to issue: certonly may yet find that nothing is due.
     if config.verb == "renew" and occasion.run is Run.LIVE and stored_server not in {None, selected.directory_url}:
@@ -99,6 +99,8 @@ def _typed_binding(config: Any, occasion: Occasion) -> Binding | None:
     kid, secret = config.eab_kid, config.eab_hmac_key
     if not occasion.typed("eab_kid") and not kid and not secret:
         return None
+    if not kid and not secret:
+        raise AccountError("--eab-kid and --eab-hmac-key are empty", "Give both, or leave both out.")
     if not kid or not secret:
         here, missing = ("--eab-kid", "--eab-hmac-key") if kid else ("--eab-hmac-key", "--eab-kid")
         raise AccountError(f"{here} stands alone", f"Give {missing} too; the CA's portal shows both together.")
@@ -116,6 +118,14 @@ def _lineage(config: Any) -> Lineage | None:
     """Return the lineage that this run is about, where it is there and can be told."""
     found = lineages.find(Path(config.config_dir) / "renewal", config.certname, compat.identifiers(config))
     return found[0] if len(found) == 1 else None
+
+
+def _check_replacement(config: Any, selected: Selection) -> None:
+    if config.duplicate or config.csr:
+        return  # a lineage of its own, or none
+    renewal_dir = Path(config.config_dir) / "renewal"
+    for lineage in lineages.replaceable(renewal_dir, config.certname, compat.identifiers(config)):
+        rules.check_replacement(selected, lineage.name, lineage.server)
 
 
 def _stored_server(config: Any, occasion: Occasion, lineage: Lineage | None) -> str | None:
@@ -151,7 +161,13 @@ def _choose_account(
     there = compat.accounts(config, directory)
     roster = rosters.read(directory).seeing(there)
     stored = config.account if stored_server == directory or occasion.typed("account") else None
-    if occasion.typed("account") and config.account in there:
+    if occasion.typed("account"):
+        if config.account not in there:
+            # Certbot would say so too, but not before we had put another account in its place.
+            raise AccountError(
+                f"--account {config.account} is no account that is on this machine for {selected.title}",
+                f"Give one of {', '.join(there)}, or none." if there else "Leave --account out.",
+            )
         if selected.binding:
             roster = replace(roster, made_by={**roster.made_by, config.account: selected.binding.fingerprint})
         rosters.write(directory, roster)
@@ -199,14 +215,23 @@ def _apply_key_type(config: Any, occasion: Occasion, key_type: str | None, rsa_k
 def settle_for_lineage(config: Any) -> None:
     """Set the account for ``revoke --cert-name``: Certbot takes the server from the lineage by itself."""
     lineage = _lineage(config)
-    if lineage and lineage.server and lineage.account in compat.accounts(config, lineage.server):
+    if lineage is None or not lineage.server:
+        return
+    there = compat.accounts(config, lineage.server)
+    if lineage.account in there:
         config.account = config.account or lineage.account
+    if not there and not config.key_path:
+        raise _nothing_to_revoke_with(selection.ca_title(lineage.server))
 
 
 def check_revocation(config: Any, selected: Selection) -> None:
     """Raise ``AccountError`` where there is nothing to revoke with: Certbot would register an account for it."""
     if config.account is None and not config.key_path:
-        raise AccountError(
-            f"there is no account of {selected.title} on this machine to revoke with",
-            "Revoke with the certificate's own key (--key-path), or in the CA's portal.",
-        )
+        raise _nothing_to_revoke_with(selected.title)
+
+
+def _nothing_to_revoke_with(title: str) -> AccountError:
+    return AccountError(
+        f"there is no account of {title} on this machine to revoke with",
+        "Revoke with the certificate's own key (--key-path), or in the CA's portal.",
+    )

@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, module in _VERBS.items():
-        verb = verbs.add_parser(name, help=module.HELP, description=f"{module.HELP.capitalize()}.")
+        verb = verbs.add_parser(name, help=module.HELP, description=f"{module.HELP[:1].upper()}{module.HELP[1:]}.")
         module.add_arguments(verb)
         verb.set_defaults(run=module.run)
     return parser

@@ -67,6 +67,14 @@ def verb() -> str:
     return str(cli.helpful_parser.verb) if cli.helpful_parser is not None else ""
 
 
+def on_command_line(option: str) -> bool:
+    """Tell whether an option stands on the command line, while Certbot is still parsing it."""
+    from certbot._internal import cli  # noqa: PLC0415
+
+    arguments = cli.helpful_parser.args if cli.helpful_parser is not None else ()
+    return any(argument.partition("=")[0] == option for argument in arguments)
+
+
 def public_server() -> str:
     """Return the directory that Certbot asks where nobody says anything."""
     from certbot._internal import constants  # noqa: PLC0415

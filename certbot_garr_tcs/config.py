@@ -178,4 +178,10 @@ def load_named(named: str | None, config_dir: str) -> Configuration | None:
     if named:
         return load(Path(named))
     path = default_path(config_dir)
-    return load(path) if path.exists() or path.is_symlink() else None
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        pass  # it may well be there, as for a user who cannot look into config_dir: reading it tells why not
+    return load(path)

@@ -80,3 +80,14 @@ def find(renewal_dir: Path, cert_name: str | None, names: Iterable[str]) -> tupl
         return (lineage,) if lineage else ()
     wanted = frozenset(name.lower() for name in names)
     return tuple(lineage for lineage in read_lineages(renewal_dir) if wanted and lineage.names() == wanted)
+
+
+def replaceable(renewal_dir: Path, cert_name: str | None, names: Iterable[str]) -> tuple[Lineage, ...]:
+    """Return what Certbot may replace: the lineage called ``cert_name``, or those with no other names than these.
+
+    Fewer names are ``--expand``'s case, or that of somebody who is asked whether to expand.
+    """
+    if cert_name:
+        return find(renewal_dir, cert_name, ())
+    wanted = frozenset(name.lower() for name in names)
+    return tuple(lineage for lineage in read_lineages(renewal_dir) if lineage.names() and lineage.names() <= wanted)

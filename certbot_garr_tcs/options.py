@@ -150,10 +150,16 @@ def _set_account(namespace: argparse.Namespace) -> None:
 
 
 def _typed(namespace: argparse.Namespace, public_server: str) -> Callable[[str], bool]:
-    """Return a test for options that were given, while they are still being parsed: their value is no default."""
+    """Return a test for options that were given, while they are still being parsed: their value is no default.
+
+    ``--server`` is looked for on the command line: who types Certbot's default there means it.
+    """
+    from certbot_garr_tcs import compat  # noqa: PLC0415
 
     def typed(name: str) -> bool:
         value = getattr(namespace, name, None)
-        return bool(value) and not (name == "server" and value == public_server)
+        if name == "server" and value == public_server:
+            return compat.on_command_line("--server")
+        return bool(value)
 
     return typed

@@ -73,8 +73,9 @@ class Configurator(
         )
 
     def prepare(self) -> None:
-        """Set CA and account, where we are the authenticator; open no port and ask no name server.
+        """Set CA and account, where we are the authenticator; open no port.
 
+        No name server is asked, but to withdraw what a killed run left behind.
         Errors are not ``PluginError``, whose ``repr`` Certbot would show, but for the one case where
         nobody chose us and Certbot is only making up a menu.
         """

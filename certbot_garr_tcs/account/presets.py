@@ -55,9 +55,9 @@ class CaPreset:
 
     def has_url(self, url: str) -> bool:
         """Tell whether ``url`` is this CA's directory URL; case of the host and a final slash do not count."""
-        place = _place(url)
         if self.directory_url is not None:
-            return place == _place(self.directory_url)
+            return same_directory(url, self.directory_url)
+        place = _place(url)
         return any(re.fullmatch(shape, place) for shape in self.url_shapes)
 
 
@@ -129,6 +129,11 @@ CURRENT = PRESETS["harica"]
 def by_url(url: str) -> CaPreset | None:
     """Return the preset whose directory URL this is, or ``None``: any other CA works too."""
     return next((preset for preset in _ALL if preset.has_url(url)), None)
+
+
+def same_directory(one: str, other: str) -> bool:
+    """Tell whether two URLs are one directory; case of the host and a final slash do not count."""
+    return _place(one) == _place(other)
 
 
 def is_harica_host(url: str) -> bool:

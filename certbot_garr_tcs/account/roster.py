@@ -7,9 +7,9 @@ key ID to one account). So a fingerprint of the key ID is kept for each account.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from certbot_garr_tcs.errors import AccountError
+from certbot_garr_tcs.errors import AccountError, GarrTcsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,14 +88,30 @@ class Rosters:
 
     def read(self, directory: str) -> Roster:
         """Return what is known of ``directory``."""
-        entry = self._state.read(_DOCUMENT, {}).get(directory, {})
-        return Roster(dict(entry.get("made_by", {})), entry.get("offered"))
+        entry = self._document().get(directory, {})
+        made_by, offered = entry.get("made_by", {}), entry.get("offered")
+        if not isinstance(made_by, dict) or not isinstance(offered, (str, type(None))):
+            raise self._damaged()
+        return Roster(made_by, offered)
 
     def write(self, directory: str, roster: Roster) -> None:
         """Remember ``roster``; write nothing where nothing is new."""
         if roster == self.read(directory):
             return
         with self._state.lock("accounts"):
-            document = self._state.read(_DOCUMENT, {})
+            document = self._document()
             document[directory] = {"made_by": dict(roster.made_by), "offered": roster.offered}
             self._state.write(_DOCUMENT, document)
+
+    def _document(self) -> dict[str, dict[str, Any]]:
+        """Return what is kept of all directories; raise ``GarrTcsError`` where it is not what was written."""
+        document = self._state.read(_DOCUMENT, {})
+        if not isinstance(document, dict) or not all(isinstance(entry, dict) for entry in document.values()):
+            raise self._damaged()
+        return document
+
+    def _damaged(self) -> GarrTcsError:
+        return GarrTcsError(
+            f"what is kept of accounts in {self._state.path / _DOCUMENT} is damaged",
+            "Move it away, and run the command again.",
+        )

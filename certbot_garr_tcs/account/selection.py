@@ -91,7 +91,8 @@ def select(wish: Wish, account: AccountSettings | None) -> Selection:
         preset=preset,
         binding=_binding(wish, account, directory_url),
         email=wish.email or (account.email if account else None),
-        agree_tos=bool(account and account.agree_tos),
+        # The user agreed to the terms of the CA that the file names, not to anybody's.
+        agree_tos=bool(account and account.agree_tos and directory_url in _named(account)),
         notices=tuple(notices),
     )
 
@@ -105,6 +106,10 @@ def file_directory(account: AccountSettings | None) -> str | None:
     if account.ca:
         return presets.PRESETS[account.ca].directory_url
     return presets.DEFAULT.directory_url if account.binding else None
+
+
+def _named(account: AccountSettings) -> tuple[str | None, ...]:
+    return file_directory(account), account.staging_directory_url
 
 
 def _live_directory(wish: Wish, account: AccountSettings | None) -> tuple[str, CaPreset | None, list[str]]:

@@ -184,6 +184,15 @@ def _check_together(keys: Keys, settings: AccountSettings) -> None:
         preset = presets.PRESETS[settings.ca]
         if preset.directory_url is None:
             keys.wrong("ca", f"= {settings.ca} needs directory-url too: {preset.url_example}, from {preset.portal}")
+    live = settings.directory_url or (presets.PRESETS[settings.ca].directory_url if settings.ca else None)
+    if settings.staging_directory_url and presets.same_directory(
+        settings.staging_directory_url, live or str(presets.DEFAULT.directory_url)
+    ):
+        keys.wrong(
+            "staging-directory-url",
+            "is the real directory: a dry run there would take away the validations that your organisation made "
+            "beforehand; remove the line",
+        )
     if settings.rsa_key_size and settings.key_type == "ecdsa":
         keys.wrong("rsa-key-size", "goes with key-type = rsa")
     if keys.has(*(f"staging-{key}" for key in _EAB_KEYS)) and not keys.has("staging-directory-url"):

@@ -59,10 +59,13 @@ class Rfc2136Settings:
 
 @dataclass(frozen=True)
 class DelegateSettings:
-    """Name another Certbot authenticator and its options by their full names, as written."""
+    """Name another Certbot authenticator and its options by their full names, as written.
+
+    The options show in no ``repr``: any of them may be that plugin's secret.
+    """
 
     plugin: str
-    options: tuple[tuple[str, str], ...] = ()
+    options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

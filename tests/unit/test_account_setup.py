@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 
 import pytest
+import trustme
 from parsed import make_account, make_lineage, parse
 
 from certbot_garr_tcs import account_setup
@@ -113,6 +114,7 @@ def test_typed_options_win(settle):
     [
         (["--eab-kid", "typed"], "--eab-kid stands alone. Give --eab-hmac-key too"),
         (["--eab-hmac-key", SECRET], "--eab-hmac-key stands alone. Give --eab-kid too"),
+        (["--eab-kid", "", "--eab-hmac-key", ""], "--eab-kid and --eab-hmac-key are empty"),
         (["--eab-kid", "<kid>", "--eab-hmac-key", SECRET], "--eab-kid still is a placeholder"),
         (["--eab-kid", "typed", "--eab-hmac-key", f"{SECRET} x"], "--eab-hmac-key is no base64url"),
     ],
@@ -136,8 +138,15 @@ def test_a_typed_account_is_taken_and_remembered(settle, tmp_path):
     assert settle("certonly", "-d", NAME)[0].account == "b"
     nobody = AccountSettings(tmp_path / "f", directory_url=URL)
     assert settle("certonly", "-d", NAME, "--account", "a", account=nobody)[0].account == "a"
-    with pytest.raises(AccountError, match="nothing says which one"):
-        settle("certonly", "-d", NAME, "--account", "gone", account=nobody)
+
+
+@pytest.mark.parametrize(("there", "step"), [(("a",), "Give one of a, or none"), ((), "Leave --account out")])
+def test_a_typed_account_that_is_not_there_is_refused(settle, tmp_path, there, step):
+    """A slip in ``unregister --account`` must not give another account up."""
+    for name in there:
+        make_account(tmp_path, PLACE, name)
+    with pytest.raises(AccountError, match=f"--account tpyo is no account .*{step}"):
+        settle("unregister", "--account", "tpyo", registers=False)
 
 
 def test_a_lineage_moves_with_the_file(settle, tmp_path):
@@ -164,6 +173,19 @@ def test_staging_replaces_no_lineage(settle, tmp_path, settings):
     with pytest.raises(AccountError, match=NAME):
         settle(*arguments, account=staging)
     assert settle(*arguments, "--break-my-certs", account=staging)[0].server == STAGING
+
+
+def test_staging_replaces_no_lineage_that_is_found_by_names(settle, tmp_path, settings):
+    """Neither by --expand, nor where two lineages have the same names; --duplicate makes one of its own."""
+    staging = replace(settings.account, staging_directory_url=STAGING)
+    certificate = trustme.CA().issue_cert(NAME).cert_chain_pems[0].bytes()
+    for lineage in ("one", "two"):
+        make_lineage(tmp_path, lineage, certificate, server=URL, account="live")
+    for arguments in (("-d", NAME), ("-d", NAME, "-d", "more.example.it", "--expand")):
+        with pytest.raises(AccountError, match="would replace the certificate of one"):
+            settle("certonly", "--staging", *arguments, account=staging)
+    assert settle("certonly", "--staging", "-d", NAME, "--duplicate", account=staging)[0].server == STAGING
+    assert settle("certonly", "--staging", "-d", "other.example.it", account=staging)[0].server == STAGING
 
 
 def test_a_renewal_without_a_lineage_on_disk_knows_the_stored_server(settle, tmp_path):
@@ -253,7 +275,7 @@ def test_key_types_are_for_new_lineages(settle, settings):
 
 
 def test_revoke_by_name_takes_the_lineages_account(tmp_path):
-    """Where it is there; a typed account stays, and a lost one is not made up."""
+    """Where it is there; a typed account stays; without any, Certbot would ask for an EAB on the command line."""
     make_lineage(tmp_path, NAME, server=URL, account="abc")
 
     def account(**typed):
@@ -262,6 +284,10 @@ def test_revoke_by_name_takes_the_lineages_account(tmp_path):
         account_setup.settle_for_lineage(config)
         return config.account
 
+    with pytest.raises(AccountError, match=f"no account of {URL} on this machine to revoke with"):
+        account()
+    assert account(key_path="/k") is None
+    make_account(tmp_path, PLACE, "another")
     assert account() is None
     make_account(tmp_path, PLACE, "abc")
     assert account() == "abc"

@@ -48,6 +48,13 @@ def test_called_wrongly(arguments, capsys):
     assert "usage: certbot-garr-tcs" in capsys.readouterr().err
 
 
+def test_help_keeps_abbreviations(capsys):
+    """A verb's help begins with a capital letter, and "CA" stays "CA"."""
+    with pytest.raises(SystemExit):
+        command.main(["sandbox", "--help"])
+    assert "Practise on a CA of your own" in capsys.readouterr().out
+
+
 def test_it_runs_as_a_module():
     """The same command, for who has not its folder on PATH."""
     result = subprocess.run(

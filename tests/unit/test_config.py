@@ -72,6 +72,7 @@ webroot_path = /var/www/html
     assert third.how == DelegateSettings("webroot", (("webroot-path", "/var/www/html"),))
     assert KEY not in repr(loaded)
     assert "c2VjcmV0" not in repr(loaded)
+    assert "cloudflare.ini" not in repr(loaded)  # another plugin's options: any of them may be a secret
 
 
 @pytest.mark.parametrize(
@@ -157,6 +158,12 @@ def test_a_file_without_account_says_nothing_about_the_ca(write, text):
         ("[account]\neab-kid = x\neab-hmac-key-file = /nowhere/x\n", "cannot open /nowhere/x"),
         ("[account]\neab-kid = x\neab-hmac-key-file =\n", "eab-hmac-key-file is empty"),
         (f"[account]\nstaging-eab-kid = x\nstaging-eab-hmac-key = {KEY}\n", "goes with staging-directory-url"),
+        (f"[account]\ndirectory-url = {HARICA}\nstaging-directory-url = {HARICA}/\n", "is the real directory"),
+        (
+            "[account]\nca = sectigo-ev\nstaging-directory-url = https://acme.sectigo.com/v2/EV\n",
+            "is the real directory",
+        ),
+        ("[account]\nstaging-directory-url = https://ACME.sectigo.com/v2/OV\n", "is the real directory"),
         ("[dns-01]\nserver = a\nsrver = b\n", 'did you mean "server"'),
         ("[dns-01]\nserver = ns_1..example\n", "'ns_1..example' is no name server"),
         ("[dns-01]\nserver = 192.0.2.1:99999\n", "has no port between 1 and 65535"),
@@ -366,3 +373,13 @@ def test_a_dangling_link_is_no_missing_file(tmp_path):
     (tmp_path / "garr-tcs.ini").symlink_to(tmp_path / "gone")
     with pytest.raises(ConfigError, match="cannot open"):
         config.load_named(None, str(tmp_path))
+
+
+def test_a_folder_that_cannot_be_looked_into_is_no_missing_file(tmp_path):
+    """Why the file cannot be reached is said; only where it is not there, it is not there."""
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(ConfigError, match="cannot open"):
+        config.load_named(None, str(loop))
+    (tmp_path / "file").touch()
+    assert config.load_named(None, str(tmp_path / "file")) is None

@@ -6,7 +6,7 @@ import pytest
 import trustme
 from parsed import make_lineage
 
-from certbot_garr_tcs.lineages import find, read_lineage, read_lineages
+from certbot_garr_tcs.lineages import find, read_lineage, read_lineages, replaceable
 
 CA = trustme.CA()
 
@@ -56,6 +56,16 @@ def test_a_lineage_is_found_by_name_or_names(renewal):
     assert [one.name for one in find(renewal, None, ["192.0.2.1", "c.example"])] == ["two"]
     assert find(renewal, None, ["a.example"]) == ()
     assert find(renewal, None, []) == ()
+
+
+def test_what_certbot_may_replace(renewal):
+    """More names expand a lineage, so those with fewer count; without a name to ask for, none does."""
+    make_lineage(renewal.parent.parent, "unreadable", b"no certificate")
+    assert [one.name for one in replaceable(renewal, None, ["A.example", "b.example", "x.example"])] == ["one", "three"]
+    assert [one.name for one in replaceable(renewal, "two", ["a.example", "b.example"])] == ["two"]
+    assert replaceable(renewal, "new", ["a.example", "b.example"]) == ()
+    assert replaceable(renewal, None, ["a.example"]) == ()
+    assert replaceable(renewal, None, []) == ()
 
 
 def test_a_certificate_that_cannot_be_read_has_no_names(tmp_path):

@@ -12,6 +12,7 @@ from parsed import make_account, make_lineage, parse
 from certbot_garr_tcs import options
 
 URL, PLACE = "https://ca.example/directory", "ca.example/directory"
+PUBLIC = "https://acme-v02.api.letsencrypt.org/directory"
 KEY = "k" * 43
 FILE = (
     f"[account]\ndirectory-url = {URL}\neab-kid = kid-1\neab-hmac-key = {KEY}\nemail = a@example.it\nagree-tos = yes\n"
@@ -98,6 +99,17 @@ def test_a_bad_file_is_one_of_certbots_errors(tmp_path, ini, verb):
     ini.chmod(0o644)
     with pytest.raises(errors.ConfigurationError, match="chmod 600"):
         parse(tmp_path, verb, "--garr-tcs")
+
+
+@pytest.mark.parametrize("server", [["--server", PUBLIC], [f"--server={PUBLIC}"]])
+def test_the_default_server_counts_where_it_is_typed(tmp_path, ini, server):
+    """Who asks to unregister at Let's Encrypt does not give the file's account up."""
+    account = make_account(tmp_path, PLACE, "abc")
+    assert parse(tmp_path, "unregister", "--garr-tcs").account == account
+    for arguments in ([*server, "--garr-tcs"], ["--garr-tcs", *server]):
+        config = parse(tmp_path, "unregister", *arguments)
+        assert (config.server, config.account) == (PUBLIC, None)
+    assert ini.exists()
 
 
 def test_revoke_by_path_needs_an_account(tmp_path, ini):

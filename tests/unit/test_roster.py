@@ -7,7 +7,7 @@ import pytest
 from certbot_garr_tcs.account.binding import Binding
 from certbot_garr_tcs.account.roster import Roster, Rosters, choose
 from certbot_garr_tcs.account.selection import Selection
-from certbot_garr_tcs.errors import AccountError
+from certbot_garr_tcs.errors import AccountError, GarrTcsError
 from certbot_garr_tcs.state import StateFolder
 
 A, B = Binding("kid-a", "x" * 43), Binding("kid-b", "x" * 43)
@@ -76,3 +76,18 @@ def test_rosters_are_remembered_and_written_only_when_something_is_new(tmp_path:
     rosters.write(URL, Roster({"1": "f"}, "g"))
     assert document.stat().st_mtime_ns == before
     assert document.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "document", ["[]", "null", '{"URL": 5}', '{"URL": {"made_by": ["1"]}}', '{"URL": {"offered": 1}}']
+)
+def test_a_damaged_document_is_named(tmp_path: Path, document: str):
+    """JSON of another shape ends in one line that names the file, and nothing is written over it."""
+    state = StateFolder(tmp_path)
+    path = state.make() / "accounts.json"
+    path.write_text(document.replace("URL", URL), encoding="utf-8")
+    with pytest.raises(GarrTcsError, match=r"accounts\.json is damaged\. Move it away"):
+        Rosters(state).read(URL)
+    with pytest.raises(GarrTcsError, match="is damaged"):
+        Rosters(state).write(URL, Roster({"1": "f"}))
+    assert path.read_text(encoding="utf-8") == document.replace("URL", URL)

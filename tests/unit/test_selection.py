@@ -61,6 +61,7 @@ def test_contact_and_terms_come_from_the_file_unless_typed():
     assert select(replace(WISH, email="x@y.example"), FILE).email == "x@y.example"
     assert select(WISH, FILE).agree_tos
     assert not select(replace(WISH, stored_server=OTHER), None).agree_tos
+    assert not select(replace(WISH, server=OTHER), FILE).agree_tos, "terms are one CA's"
     assert select(replace(WISH, stored_server=OTHER), None).email is None
 
 
