@@ -54,14 +54,14 @@ lint:
 	@$(BIN)/mypy
 
 unit:
-	@$(BIN)/pytest -q --cov --cov-append --cov-report= tests/unit
+	@$(BIN)/pytest -q --cov --cov-append --cov-report= -n 2 tests/unit
 
 integration:
 	@$(BIN)/pytest -q --cov --cov-append --cov-report= -n 4 --dist loadfile --durations=15 tests/integration
 
 coverage:
 	@$(BIN)/coverage report --fail-under=95
-	@$(BIN)/coverage report --fail-under=100 --include='*/certbot_garr_tcs/account/*,*/certbot_garr_tcs/challenges/routing.py'
+	@$(BIN)/coverage report --fail-under=100 --include='*/account/*,*/challenges/routing.py,*/deploy/formats.py,*/deploy/transaction.py'
 
 clean:
 	@rm -rf $(VENV) $(CACHE) build *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache

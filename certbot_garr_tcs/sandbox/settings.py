@@ -42,6 +42,9 @@ def server_configuration(folder: Path, options: PracticeOptions) -> str:
             "issuing_ca_crl": str(folder / "revoked.pem"),
             "cert_save_path": str(folder / "issued"),
             "ca_cert_chain_list": "[]",
+            # A subject, as the real CAs give one: with none, the names would have to be critical (RFC 5280 §4.1.2.6),
+            # and Java refuses a keystore where they are not.
+            "cn_enforce": "True",
             "practice_lifetime_days": str(options.lifetime_days),
             "practice_age_days": str(options.age_days),
         },
