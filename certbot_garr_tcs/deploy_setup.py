@@ -64,19 +64,16 @@ class Deployment:
         return material_at(name, given) if given else read_material(self._renewal_dir, name)
 
 
-_CONVERGING: dict[tuple[int, str], tuple[Configuration | None, Deployment]] = {}
+_CONVERGING: dict[tuple[str | None, ...], Deployment] = {}
 
 
-def converging(
-    config: Any, settings: Configuration | None, state: StateFolder, notify: Callable[[str], None]
-) -> Deployment:
+def converging(key: tuple[str | None, ...], build: Callable[[], Deployment]) -> Deployment:
     """Return the deployment that all lineages of one file share where Certbot has renewed none of them.
 
-    ``certbot renew`` comes by once for every lineage, each time with a new plugin. For nothing else than converging:
-    a rollout that has failed to reload does no more in its process.
+    ``certbot renew`` comes by once for every lineage, each time with a new plugin; the file (``key`` says which,
+    and in which of Certbot's folders) is read at the first. For nothing else than converging: a rollout that has
+    failed to reload does no more in its process.
     """
-    key = (id(settings), str(config.renewal_configs_dir))
     if key not in _CONVERGING:
-        # The settings are kept too, so that no others can get their id.
-        _CONVERGING[key] = (settings, Deployment(config, settings, state, notify))
-    return _CONVERGING[key][1]
+        _CONVERGING[key] = build()
+    return _CONVERGING[key]

@@ -205,17 +205,23 @@ class Configurator(
     @contextlib.contextmanager
     def _deploying(self) -> Iterator[Deployment]:
         """Give the deployment of this run, and turn what it raises into what makes Certbot fail, and say why."""
-        from certbot_garr_tcs import compat, deploy_setup  # noqa: PLC0415
+        from certbot_garr_tcs import compat  # noqa: PLC0415
+        from certbot_garr_tcs.deploy_setup import converging  # noqa: PLC0415
         from certbot_garr_tcs.errors import DeployError  # noqa: PLC0415
 
         with compat.user_errors(errors.PluginError):
             if self._deployment is None:
-                build = deploy_setup.Deployment if self._is_prepared else deploy_setup.converging
-                self._deployment = build(self.config, *self._read(), display_util.notify)
+                which = (self.conf("config"), self.config.config_dir, self.config.work_dir)
+                self._deployment = self._deploy() if self._is_prepared else converging(which, self._deploy)
             try:
                 yield self._deployment
             except DeployError as error:
                 raise DeployError(f"deploy: {error.message}", error.hint) from error
+
+    def _deploy(self) -> Deployment:
+        from certbot_garr_tcs.deploy_setup import Deployment  # noqa: PLC0415
+
+        return Deployment(self.config, *self._read(), display_util.notify)
 
 
 def _challenge(achall: Any) -> Challenge:
