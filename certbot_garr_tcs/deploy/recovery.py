@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from certbot_garr_tcs.deploy.together import caught
 from certbot_garr_tcs.deploy.transaction import Transaction
-from certbot_garr_tcs.errors import DeployError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from certbot_garr_tcs.deploy.ledger import Ledger
     from certbot_garr_tcs.deploy.transaction import Journal
+    from certbot_garr_tcs.errors import DeployError
 
 
 def put_back(
@@ -30,19 +31,11 @@ def put_back(
         if transaction.about.get("reloading"):
             ledger.owe_reload(identity)
         title = transaction.about.get("title", identity)
-        error = _rolled_back(transaction)
-        if error is None:
+        errors = caught(Transaction.roll_back, transaction)
+        if not errors:
             notify(f"put back the old files of {title}: a deployment was cut short")
         elif identity in known:
-            stuck[identity] = error
+            stuck[identity] = errors[0]
         else:
-            notify(f"{title} is in no file any more: {error}")
+            notify(f"{title} is in no file any more: {errors[0]}")
     return stuck
-
-
-def _rolled_back(transaction: Transaction) -> DeployError | None:
-    try:
-        transaction.roll_back()
-    except DeployError as error:
-        return error
-    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from certbot_garr_tcs.deploy.delivery import Deliverer, Delivery, Hands
 from certbot_garr_tcs.deploy.glance import Glances
@@ -13,6 +13,7 @@ from certbot_garr_tcs.deploy.material import dns_names
 from certbot_garr_tcs.deploy.plan import is_right
 from certbot_garr_tcs.deploy.recovery import put_back
 from certbot_garr_tcs.deploy.targets import clashes
+from certbot_garr_tcs.deploy.together import caught, raise_together
 from certbot_garr_tcs.errors import DeployError
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.deploy.material import Material
     from certbot_garr_tcs.deploy.targets import Target
     from certbot_garr_tcs.state import StateFolder
-
-_T = TypeVar("_T")
 
 
 class Rollout:
@@ -77,7 +76,7 @@ class Rollout:
         if self._over:
             return
         if self._staged or self._remembered:
-            self._raise(self._finish())
+            raise_together(self._finish())
         else:
             self.converge(*self._targets_of)
 
@@ -92,7 +91,7 @@ class Rollout:
         try:
             errors = self._undo_staged()
             self._locks.take(())
-            self._raise([*errors, *self._recover().values()])
+            raise_together([*errors, *self._recover().values()])
         finally:
             self._locks.release()
 
@@ -100,7 +99,7 @@ class Rollout:
         """Undo what this process has written and not yet committed (``rollback_checkpoints`` in a run)."""
         self._over = True
         try:
-            self._raise(self._undo_staged())
+            raise_together(self._undo_staged())
         finally:
             self._locks.release()
 
@@ -132,7 +131,7 @@ class Rollout:
             errors += self._undo_staged()
             self._locks.release()
             self._over = True
-            self._raise(errors)
+            raise_together(errors)
             raise DeployError(
                 "no deployment can be undone: nothing was deployed, or the last one is undone already",
                 "Run certbot install --cert-name NAME to deploy the current certificate again.",
@@ -157,7 +156,7 @@ class Rollout:
             if errors and not finish:
                 errors += self._finish()  # Certbot will not call restart after this
                 self._over = True
-            self._raise(errors)
+            raise_together(errors)
         finally:
             if not self._staged:
                 self._locks.release()
@@ -228,7 +227,7 @@ class Rollout:
         try:
             while self._staged:
                 identity = next(iter(self._staged))
-                errors += _caught(self._deliverer.finish, self._staged[identity])
+                errors += caught(self._deliverer.finish, self._staged[identity])
                 del self._staged[identity]
         finally:
             self._over = self._over or bool(errors)
@@ -239,27 +238,10 @@ class Rollout:
     def _undo_staged(self) -> list[DeployError]:
         errors = []
         for identity in reversed(list(self._staged)):
-            errors += _caught(self._deliverer.undo, self._staged.pop(identity))
+            errors += caught(self._deliverer.undo, self._staged.pop(identity))
         return errors
 
     def _recover(self) -> dict[str, DeployError]:
         known = {identity_of(target) for target in self._targets}
         journal, ledger = self._deliverer.journal, self._deliverer.ledger
         return put_back(journal, ledger, ours=self._staged, known=known, notify=self._hands.notify)
-
-    @staticmethod
-    def _raise(errors: Sequence[DeployError]) -> None:
-        if len(errors) == 1:
-            raise errors[0]
-        if errors:
-            told = "; ".join(error.message for error in errors)
-            raise DeployError(f"cannot deploy to {len(errors)} targets: {told}", errors[0].hint)
-
-
-def _caught(step: Callable[[_T], None], what: _T) -> list[DeployError]:
-    """Take a step; return its error instead of raising it."""
-    try:
-        step(what)
-    except DeployError as error:
-        return [error]
-    return []
