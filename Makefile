@@ -12,7 +12,7 @@ WHEEL = $(firstword $(wildcard $(CACHE)/wheel/*.whl))
 export PIP_CACHE_DIR ?= $(CACHE)/pip
 export TMPDIR := $(CACHE)/tmp
 
-.PHONY: demo test packages wheel environment matrix lint unit integration coverage clean
+.PHONY: demo test packages wheel environment matrix lint unit integration coverage docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -62,6 +62,10 @@ integration:
 coverage:
 	@$(BIN)/coverage report --fail-under=95
 	@$(BIN)/coverage report --fail-under=100 --include='*/account/*,*/challenges/routing.py,*/deploy/formats.py,*/deploy/transaction.py'
+
+docs: environment
+	@$(PIP) "$(firstword $(wildcard $(CACHE)/wheel/*.whl))[docs]"
+	@$(BIN)/mkdocs build -q
 
 clean:
 	@rm -rf $(VENV) $(CACHE) build *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache
