@@ -45,8 +45,9 @@ environment: wheel
 matrix: environment
 	@$(BIN)/python tests/matrix.py build "$(firstword $(wildcard $(CACHE)/wheel/*.whl))"
 
+# The system's packages have the system's place for temporary files: ours may not exist yet, or not be for all users.
 packages:
-	@sh tests/packages.sh
+	@env -u TMPDIR sh tests/packages.sh
 
 lint:
 	@$(BIN)/ruff check .
