@@ -7,11 +7,10 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
+from folders import open_folder
 from pki import material
 
 from certbot_garr_tcs.deploy.delivery import Hands
@@ -23,7 +22,7 @@ from certbot_garr_tcs.deploy.section import target_from_keys
 from certbot_garr_tcs.state import StateFolder
 
 LINEAGE = "www.example.it"
-_LONGEST_PATH = 40  # sun_path holds 107 bytes (unix(7)), and services add names of their own
+__all__ = ["LINEAGE", "Site", "foreground", "free_port", "need", "need_root", "open_folder", "wait_for_port"]
 
 
 def need(program, *more_places):
@@ -46,18 +45,6 @@ def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
-
-
-@contextlib.contextmanager
-def open_folder():
-    """Give a folder that services under other users can reach, by a path short enough for their sockets."""
-    usual = Path(tempfile.gettempdir()).resolve()
-    reachable = all(step.stat().st_mode & 0o001 for step in (usual, *usual.parents))
-    place = usual if reachable and len(str(usual)) <= _LONGEST_PATH else Path("/tmp")
-    with tempfile.TemporaryDirectory(prefix="garr-tcs-", dir=place) as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
 
 
 def wait_for_port(port, process=None, seconds=20):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from folders import open_folder
 from pki import authorities, key_pem_of, material, new_key, with_chain
 from service import Host
 
@@ -464,7 +464,7 @@ def as_nobody(act):
 
 def test_only_root_gives_files_away(host):
     """Another user is told so before anything is written."""
-    place = Path(tempfile.gettempdir()) / "garr-tcs-test-writes-nothing-here"
+    place = Path("/tmp/garr-tcs-test-writes-nothing-here")  # which anybody may look into
     target = replace(host.targets[0], owner="0", outputs=(Output("cert", place, 0o644),))
     with pytest.raises(DeployError, match=r"only root can give .* to 0. Run Certbot as root"):
         as_nobody(lambda: plan(target, host.lineages[LINEAGE], Entry("www", "/x", LINEAGE)))
@@ -472,12 +472,12 @@ def test_only_root_gives_files_away(host):
 
 def test_a_folder_that_cannot_be_locked_is_named(host):
     """Locking needs leave to read the folder."""
-    with tempfile.TemporaryDirectory() as name:
-        work, folder = Path(name) / "work", Path(name) / "closed"
+    with open_folder() as place:
+        work, folder = place / "work", place / "closed"
         folder.mkdir()
         work.mkdir()
-        for path, mode in ((Path(name), 0o755), (work, 0o777), (folder, 0o311)):
-            path.chmod(mode)
+        work.chmod(0o777)
+        folder.chmod(0o311)
         target = replace(host.targets[0], outputs=(Output("cert", folder / "x", 0o644),))
         locks = Locks(StateFolder(work), lambda: 0.0, lambda _: None)
         with pytest.raises(DeployError, match=r"cannot open the folder .*closed: Permission denied"):
