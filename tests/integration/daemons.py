@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import time
 
-import pytest
-from folders import open_folder
 from pki import material
 
 from certbot_garr_tcs.deploy.delivery import Hands
@@ -22,29 +19,6 @@ from certbot_garr_tcs.deploy.section import target_from_keys
 from certbot_garr_tcs.state import StateFolder
 
 LINEAGE = "www.example.it"
-__all__ = ["LINEAGE", "Site", "foreground", "free_port", "need", "need_root", "open_folder", "wait_for_port"]
-
-
-def need(program, *more_places):
-    """Return a program's path; without it, fail where CI is set and skip elsewhere."""
-    path = shutil.which(program, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin", *more_places]))
-    if path is None:
-        missing = f"{program} is not installed"
-        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
-    return path
-
-
-def need_root():
-    """Skip where services cannot change their user."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root: the service changes its user")
-
-
-def free_port():
-    """Return a port that nobody listens on just now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def wait_for_port(port, process=None, seconds=20):

@@ -6,8 +6,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import shutil
-import socket
 import ssl
 import subprocess
 import threading
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from configobj import ConfigObj
+from needs import free_port, need, need_program
 
 from certbot_garr_tcs.sandbox.authority import make_root, make_server
 from certbot_garr_tcs.sandbox.practice_ca import new_key
@@ -36,22 +35,6 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
 
 FAULTY_SERVER = Path(__file__).with_name("faulty_server.py")
-
-
-def need(present: bool, what: str) -> None:
-    """Go on where ``what`` is there; without it fail in CI, and skip with that reason elsewhere."""
-    if present:
-        return
-    if os.environ.get("CI"):
-        pytest.fail(f"{what} is missing, and CI has to have it")
-    pytest.skip(f"{what} is missing")
-
-
-def need_program(name: str) -> str:
-    """Return the path of a server's program, or end the test as ``need`` does."""
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
-    need(path is not None, f"the program {name}")
-    return str(path)
 
 
 def need_practice_ca() -> None:
@@ -164,14 +147,6 @@ def sampled_command_lines(pause_seconds: float = 0.005) -> Iterator[set[str]]:
     finally:
         done.set()
         thread.join()
-
-
-def free_port() -> int:
-    """Return a loopback port that is free now; another program may take it first."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def set_faults(ca: PracticeCa, **faults: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import dns.exception
 import dns.message
 import dns.query
 import pytest
-from harness import free_port, need_program
+from needs import free_port, need_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

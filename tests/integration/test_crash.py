@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tracing
+from needs import need_tracing
 from pki import material
 from service import Host
 
@@ -22,12 +23,7 @@ LINEAGE = "www.example.it"
 
 @pytest.fixture(scope="module", autouse=True)
 def _may_trace():
-    try:
-        tracing.run_until(1, os.getpid)
-    except OSError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no ptrace here: {error}")
+    need_tracing()
 
 
 @pytest.fixture

@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import http.server
-import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -24,6 +22,7 @@ import dns.rdatatype
 import pytest
 from achalls import certbot_config, challenge, token
 from certbot._internal.display import obj as display_obj
+from needs import need, need_program
 
 from certbot_garr_tcs.challenges.delegated import delegates, installed
 from certbot_garr_tcs.challenges.sections import DNS_01, HTTP_01, DelegateSettings, SolverSection
@@ -33,13 +32,6 @@ from certbot_garr_tcs.errors import ChallengeError, ConfigError
 pytestmark = pytest.mark.integration
 
 INI = Path("/etc/letsencrypt/garr-tcs.ini")
-
-
-def missing(what):
-    """Fail in CI, skip elsewhere."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{what} is missing")
-    pytest.skip(f"{what} is missing")
 
 
 def section(via, kind, suffix, **options):
@@ -116,9 +108,8 @@ ns A 127.0.0.1
 @pytest.fixture
 def bind(tmp_path, port):
     """Run a BIND that has example.net and one TSIG key; return port and the credentials file."""
-    named = shutil.which("named", path=f"{os.environ['PATH']}:/usr/sbin") or missing("named")
-    if "dns-rfc2136" not in installed():
-        missing("certbot-dns-rfc2136")
+    named = need_program("named")
+    need("dns-rfc2136" in installed(), "certbot-dns-rfc2136")
     folder = tmp_path / "bind"
     folder.mkdir()
     secret = secrets.token_hex(22)
@@ -255,16 +246,14 @@ def test_one_plugin_that_fails_takes_the_others_proofs_back(config, web, bind):
 )
 def test_options_of_a_real_dns_plugin(config, options, problem):
     """What certbot-dns-rfc2136 declares is what a section may say."""
-    if "dns-rfc2136" not in installed():
-        missing("certbot-dns-rfc2136")
+    need("dns-rfc2136" in installed(), "certbot-dns-rfc2136")
     with pytest.raises(ConfigError, match=problem):
         delegates(config)(section("dns-rfc2136", DNS_01, "example.it", **options))
 
 
 def test_credentials_that_nobody_wrote_down(config):
     """A DNS plugin that would ask for its credentials says, without a keyboard, what the section lacks."""
-    if "dns-rfc2136" not in installed():
-        missing("certbot-dns-rfc2136")
+    need("dns-rfc2136" in installed(), "certbot-dns-rfc2136")
     running = Session(delegates(config), [section("dns-rfc2136", DNS_01, "example.it")])
     with pytest.raises(ChallengeError, match=r"RFC 2136 credentials INI file.*Write what is missing into \[dns-01"):
         running.prove([challenge("example.it", DNS_01)])

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 import tracing
-from daemons import need, need_root, open_folder
+from folders import open_folder
+from needs import need, need_program, need_root
 from pki import material
 from service import Host
 
@@ -34,16 +35,14 @@ def host():
 def may(*command):
     """Run a command that needs rights which a container may not have; skip without them outside CI."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = f"{command[0]}: {done.stderr.strip()}"
-        pytest.fail(said) if os.environ.get("CI") else pytest.skip(said)
+    need(done.returncode == 0, f"the right to {command[0]} ({done.stderr.strip()})")
 
 
 @contextlib.contextmanager
 def small_disk(folder):
     need_root()
     folder.mkdir(exist_ok=True)
-    may(need("mount"), "-t", "tmpfs", "-o", "size=32k,mode=755", "none", folder)
+    may(need_program("mount"), "-t", "tmpfs", "-o", "size=32k,mode=755", "none", folder)
     try:
         yield folder
     finally:
@@ -98,7 +97,7 @@ def test_an_immutable_file_keeps_the_old_set(host):
     need_root()
     old, key = host.lineages[LINEAGE], host.services["www"].key
     new = host.put_lineage(material())
-    may(need("chattr"), "+i", key)
+    may(need_program("chattr"), "+i", key)
     try:
         with pytest.raises(
             DeployError, match=r"cannot replace .*www.key: Operation not permitted; .*files are back. L"
@@ -120,7 +119,7 @@ def test_a_roll_back_that_fails_says_which_file_is_how(host):
     process = host.process()
     process.renew_deploy(LINEAGE)
     service.reload_red = 1
-    may(need("chattr"), "+i", service.key)
+    may(need_program("chattr"), "+i", service.key)
     try:
         with pytest.raises(DeployError, match=r"cannot put back every file .*www.key is not the old one \(Operation"):
             process.restart()

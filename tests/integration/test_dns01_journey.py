@@ -8,8 +8,8 @@ import subprocess
 import pytest
 from bind import BindLab, Zone, make_key
 from cryptography import x509
-from harness import need_program
 from matrix import MATRIX
+from needs import need_built, need_program
 
 pytestmark = pytest.mark.integration
 
@@ -52,8 +52,8 @@ def lab(tmp_path):
 def certbot(request, make_certbot):
     """Bind this environment's certbot, then Debian 12's."""
     entry = request.param
-    if entry is not None and not entry.executable.exists():
-        pytest.skip(f"{entry.name} is not built here: python tests/matrix.py build WHEEL")
+    if entry is not None:
+        need_built(entry)
     return make_certbot(entry.executable if entry else None)
 
 

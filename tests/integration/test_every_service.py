@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 from cryptography.hazmat.primitives import hashes
-from daemons import need, need_root
+from needs import need_program, need_root
 from test_services_data import postgresql, slapd
 from test_services_mail import dovecot, postfix
 from test_services_web import apache, haproxy
@@ -26,7 +26,8 @@ def section(name, keys):
 
 def keytool(store, password):
     """Return what Java reads of a keystore."""
-    asked = [need("keytool"), "-list", "-v", "-keystore", str(store), "-storetype", "PKCS12", "-storepass", password]
+    program = need_program("keytool")
+    asked = [program, "-list", "-v", "-keystore", str(store), "-storetype", "PKCS12", "-storepass", password]
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
 
 

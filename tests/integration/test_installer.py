@@ -12,26 +12,16 @@ import time
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from daemons import foreground, free_port, need, open_folder
+from daemons import foreground
+from folders import open_folder
 from harness import CertbotRunner
 from matrix import MATRIX
+from needs import free_port, need_built, need_program
+from test_services_nginx import CONFIG
 
 pytestmark = pytest.mark.integration
 
 NAME = "www.practice.example"
-NGINX = """
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-daemon off;
-events {{}}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
-  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
-  server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {folder}/www.pem; ssl_certificate_key {folder}/www.key; }}
-  include {folder}/extra.conf;
-}}
-"""
 
 
 class Nginx:
@@ -40,7 +30,7 @@ class Nginx:
     def __init__(self, folder, port):
         self.folder, self.port = folder, port
         self.cert, self.key, self.extra = folder / "www.pem", folder / "www.key", folder / "extra.conf"
-        self.command = f"{need('nginx')} -q -c {folder}/nginx.conf -e {folder}/error.log"
+        self.command = f"{need_program('nginx')} -q -c {folder}/nginx.conf -e {folder}/error.log"
 
     def section(self, lineage=NAME, **more):
         keys = {
@@ -72,7 +62,9 @@ class Nginx:
 def running_nginx():
     with open_folder() as folder:
         nginx = Nginx(folder, free_port())
-        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=nginx.port))
+        (folder / "nginx.conf").write_text(
+            CONFIG.format(folder=folder, port=nginx.port, cert=nginx.cert, key=nginx.key)
+        )
         nginx.extra.write_text("")
         first = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=first"
         subprocess.run(
@@ -113,8 +105,7 @@ def test_run_and_renew(practice_ca, certbot, nginx):
 @pytest.mark.parametrize("entry", [entry for entry in MATRIX if entry.certbot == "2.1.0"], ids=lambda entry: entry.name)
 def test_run_and_renew_on_debian_12s_certbot(practice_ca, make_certbot, nginx, entry):
     """The same on Certbot 2.1.0, which learns what the user set in another way."""
-    if not entry.executable.exists():
-        pytest.skip(f"{entry.name} is not built here: python tests/matrix.py build WHEEL")
+    need_built(entry)
     certbot = make_certbot(entry.executable)
     certbot.use(practice_ca, nginx.section())
     journey(certbot, nginx)

@@ -10,6 +10,7 @@ import pytest
 from harness import CertbotRunner, need_practice_ca
 from journeys import walk
 from matrix import MATRIX
+from needs import need_built
 
 from certbot_garr_tcs.sandbox.options import PracticeOptions
 from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
@@ -45,8 +46,7 @@ def travels(request, tmp_path_factory):
 @pytest.mark.parametrize("entry", MATRIX, ids=lambda entry: entry.name)
 def test_the_journey_on_each_certbot(entry, travels):
     """A certificate is issued, renewed, moved to another CA, and revoked in both ways."""
-    if entry not in BUILT:
-        pytest.skip(f"{entry.folder} is not built: make matrix says why")
+    need_built(entry)
     asked = subprocess.run([entry.executable, "--version"], capture_output=True, text=True, check=True)
     assert entry.certbot in {"newest", (asked.stdout or asked.stderr).split()[-1]}
     travels[entry].result()

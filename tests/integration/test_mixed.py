@@ -11,8 +11,8 @@ from urllib.request import urlopen
 import pytest
 from bind import BindLab, Zone, make_key
 from cryptography import x509
-from harness import need, need_program
 from matrix import MATRIX
+from needs import need, need_built, need_program
 
 from certbot_garr_tcs.challenges.delegated import installed
 
@@ -140,8 +140,7 @@ def any_certbot(request, make_certbot):
     if request.param is None:
         need("dns-rfc2136" in installed(), "certbot-dns-rfc2136")
         return make_certbot()
-    if not request.param.executable.exists():
-        pytest.skip(f"{request.param.name} was not built (tests/matrix.py)")
+    need_built(request.param)
     return make_certbot(request.param.executable)
 
 

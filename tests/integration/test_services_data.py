@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from daemons import LINEAGE, Site, foreground, free_port, need, need_root, open_folder, wait_for_port
+from daemons import LINEAGE, Site, foreground, wait_for_port
+from folders import open_folder
+from needs import free_port, need_program, need_root
 from pki import key_pem_of
 
 from certbot_garr_tcs.deploy.section import target_from_keys
@@ -51,7 +53,7 @@ def end(pid):
 @contextlib.contextmanager
 def slapd():
     need_root()
-    program = need("slapd")
+    program = need_program("slapd")
     with open_folder() as folder:
         site = Site(folder, free_port())
         cert, key = site.tls / "slapd.crt", site.tls / "slapd.key"
@@ -76,7 +78,7 @@ def slapd():
 def postgresql():
     need_root()
     places = [str(path) for path in Path("/usr/lib/postgresql").glob("*/bin")]
-    initdb, postgres, control = (need(name, *places) for name in ("initdb", "postgres", "pg_ctl"))
+    initdb, postgres, control = (need_program(name, *places) for name in ("initdb", "postgres", "pg_ctl"))
     as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
     with open_folder() as folder:
         site = Site(folder, free_port())
@@ -139,7 +141,7 @@ def test_a_server_that_cannot_read_the_key_gets_the_old_one_back():
 @pytest.mark.parametrize("legacy", ["no", "yes"])
 def test_keytool_reads_the_keystore(legacy):
     """Java finds the key under its alias with the whole chain, before and after a renewal."""
-    keytool = need("keytool")
+    keytool = need_program("keytool")
     with open_folder() as folder:
         site = Site(folder, free_port())
         password = folder / "password"

@@ -6,7 +6,9 @@ import contextlib
 import subprocess
 
 import pytest
-from daemons import Site, foreground, free_port, need, need_root, open_folder
+from daemons import Site, foreground
+from folders import open_folder
+from needs import free_port, need_program, need_root
 
 pytestmark = pytest.mark.integration
 
@@ -71,7 +73,7 @@ service imap-login {{
 @contextlib.contextmanager
 def postfix():
     need_root()
-    program = need("postfix")
+    program = need_program("postfix")
     with open_folder() as folder:
         site = Site(folder, free_port())
         both = site.tls / "smtpd.pem"
@@ -79,7 +81,7 @@ def postfix():
         for path in (etc, folder / "queue", folder / "data"):
             path.mkdir(mode=0o755)
         names = ("daemon_directory", "meta_directory", "command_directory")
-        asked = [need("postconf"), "-d", "-h", *names]
+        asked = [need_program("postconf"), "-d", "-h", *names]
         told = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()
         (etc / "main.cf").write_text(MAIN_CF.format(folder=folder, chain=both, **dict(zip(names, told))))
         (etc / "master.cf").write_text(MASTER_CF.format(port=site.port))
@@ -103,7 +105,7 @@ def postfix():
 @contextlib.contextmanager
 def dovecot(*, starttls):
     need_root()
-    program, config_tool, admin = need("dovecot"), need("doveconf"), need("doveadm")
+    program, config_tool, admin = need_program("dovecot"), need_program("doveconf"), need_program("doveadm")
     with open_folder() as folder:
         ports = free_port(), free_port()
         site = Site(folder, ports[0] if starttls else ports[1])

@@ -9,7 +9,9 @@ import subprocess
 
 import pytest
 import tracing
-from daemons import LINEAGE, Site, foreground, free_port, need, open_folder
+from daemons import LINEAGE, Site, foreground
+from folders import open_folder
+from needs import free_port, need_program, need_tracing
 
 from certbot_garr_tcs.errors import DeployError
 
@@ -36,7 +38,7 @@ http {{
 
 @pytest.fixture
 def site():
-    nginx = need("nginx")
+    nginx = need_program("nginx")
     with open_folder() as folder:
         site = Site(folder, free_port())
         cert, key = site.tls / "www.pem", site.tls / "www.key"
@@ -155,10 +157,7 @@ def test_a_deployment_killed_between_files_and_reload_is_mended(site):
 
 def test_a_deployment_killed_anywhere_leaves_nginx_serving(site):
     """Sampled kills, its commands included: the test stays green, and the next run serves the lineage's."""
-    try:
-        tracing.run_until(1, os.getpid)
-    except OSError as error:
-        pytest.fail(str(error)) if os.environ.get("CI") else pytest.skip(f"no ptrace here: {error}")
+    need_tracing()
     killed = 0
     for boundary in range(1, 10_000, 29):
         new = site.renew()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from daemons import Site, foreground, free_port, need, open_folder
+from daemons import Site, foreground
+from folders import open_folder
+from needs import free_port, need_program
 
 from certbot_garr_tcs.errors import DeployError
 
@@ -47,7 +49,7 @@ Listen 127.0.0.1:{port}
 
 @contextlib.contextmanager
 def haproxy():
-    program = need("haproxy")
+    program = need_program("haproxy")
     with open_folder() as folder:
         site = Site(folder, free_port())
         config = folder / "haproxy.cfg"
@@ -63,7 +65,7 @@ def haproxy():
 
 @contextlib.contextmanager
 def apache():
-    program = need("apache2")
+    program = need_program("apache2")
     with open_folder() as folder:
         site = Site(folder, free_port())
         cert, key = site.tls / "www.crt", site.tls / "www.key"
