@@ -403,17 +403,18 @@ def test_two_runs_on_one_zone_at_once(run):
     """Two solvers publish at one name at the same time; each removes its own and no more."""
     both = threading.Barrier(2)
     seen: list[set[str]] = []
+    solvers = {}
+
+    def mine(value: str) -> list[Challenge]:
+        return [challenge("example.it", f"{value} one"), challenge("example.it", f"{value} two")]
 
     def one(value: str) -> None:
-        solver = run.solver()
-        mine = [challenge("example.it", f"{value} one"), challenge("example.it", f"{value} two")]
+        solver = solvers[value] = run.solver()
         both.wait(10)
-        solver.present(mine)
-        solver.wait(mine)
+        solver.present(mine(value))
+        solver.wait(mine(value))
         both.wait(10)
         seen.append(run.lab.primary.txt("_acme-challenge.example.it"))
-        both.wait(10)
-        solver.clean_up(mine)
 
     threads = [threading.Thread(target=one, args=(name,)) for name in ("first", "second")]
     for thread in threads:
@@ -421,6 +422,10 @@ def test_two_runs_on_one_zone_at_once(run):
     for thread in threads:
         thread.join()
     assert seen == [{"first one", "first two", "second one", "second two"}] * 2
+    solvers["first"].clean_up(mine("first"))
+    assert run.lab.primary.txt("_acme-challenge.example.it") == {"second one", "second two"}
+    solvers["second"].clean_up(mine("second"))
+    assert run.lab.primary.txt("_acme-challenge.example.it") == set()
 
 
 KILLED = """

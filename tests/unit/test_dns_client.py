@@ -190,9 +190,10 @@ def test_every_refusal_names_zone_server_and_code(code):
     assert "{" not in caught.value.hint
 
 
-def test_refused_without_key_asks_for_one():
+@pytest.mark.parametrize("code", ["REFUSED", "NOTAUTH"])
+def test_refused_without_key_asks_for_one(code):
     """Who updates without a key is told about keys."""
-    with FakeDns({("example.it", "UPDATE"): fails("REFUSED")}) as server:
+    with FakeDns({("example.it", "UPDATE"): fails(code)}) as server:
         with pytest.raises(UpdateRefusedError) as caught:
             Client().update([server.endpoint], update("one"), None, "[dns-01 example.it]")
     assert caught.value.hint.startswith("Give [dns-01 example.it] the key that may update example.it.")

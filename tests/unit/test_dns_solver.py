@@ -390,3 +390,15 @@ def test_an_error_behind_a_cname_names_both_names(tmp_path):
         "_acme-challenge.www.example.it. is a CNAME that leads to x.example.it.: UPDATE of example.it. at"
     )
     assert "update-policy" in caught.value.hint
+
+
+@pytest.mark.parametrize("hidden", ["for the apex", "for the wildcard"])
+def test_every_value_of_a_name_is_waited_for(tmp_path, hidden):
+    """Apex and wildcard share a name: that one of their values is shown is not enough."""
+    with FakeDns(zone_table(), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        bench.solver.present([APEX, WILD])
+        server.txt[dns.name.from_text("_acme-challenge.example.it")].discard(hidden)
+        with pytest.raises(ChallengeError, match=r"_acme-challenge\.example\.it"):
+            bench.solver.wait([APEX, WILD])
+        bench.solver.clean_up([APEX, WILD])
