@@ -18,7 +18,7 @@ class CaPreset:
     """Hold what is known of one CA product before the first request.
 
     Exactly one of ``directory_url`` (the same for everybody) and ``url_shapes`` (a URL per ACME
-    account; regular expressions of host and path) is there. ``ocsp`` and ``contact_required``:
+    account; regular expressions of host and path) is there. ``ocsp``, ``contact_required`` and ``eab_once``:
     ``None`` is not known, and nothing is refused for it. ``most_names``: more than these have been
     refused. ``caa``: the issuer domain name of RFC 8659. ``garr_since``/``garr_until``: when GARR
     members got their certificates there. ``source``: where the facts were read, and when.
@@ -34,7 +34,7 @@ class CaPreset:
     url_example: str = ""
     staging_directory_url: str | None = None
     eab_required: bool = True
-    eab_once: bool = True
+    eab_once: bool | None = True
     contact_required: bool | None = None
     ocsp: bool | None = None
     most_names: int | None = None
@@ -98,6 +98,7 @@ _ALL = (
             r"acme\.harica\.gr/[A-Za-z0-9_.-]+/directory",
         ),
         url_example="https://acme-v02.harica.gr/acme/<uuid>/directory",
+        eab_once=None,
         contact_required=True,
         ocsp=False,
         most_names=20,

@@ -17,7 +17,7 @@ ROOT = Path(certbot_garr_tcs.__file__).parent
 FLOORS = (
     {"plugin", "command"},
     {"options", "check", "status", "sandbox"},
-    {"account_setup", "aftermath", "deploy_setup"},
+    {"account_setup", "aftermath", "deploy_setup", "revocation"},
     {"config"},
     {"account", "challenges", "deploy"},
     {"compat", "lineages", "state", "keys", "private"},
