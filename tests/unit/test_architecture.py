@@ -28,13 +28,13 @@ FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in room
 # Which modules may know a package; where it says nothing, none may.
 MAY_KNOW = {
     "acme": {"plugin", "failure_hints", "account.connection_failures"},
-    "acme2certifier": {"sandbox.issuing", "sandbox.server"},
+    "acme2certifier": {"sandbox.issuing", "sandbox.server", "sandbox.validating"},
     "certbot": {"plugin", "options", "compat", "challenges.delegated"},
     "configobj": {"config", "lineages"},
     "cryptography": {"lineages", "sandbox", "deploy"},
-    "dns": {"challenges.dns", "challenges.reachability", "challenges.rfc2136"},
+    "dns": {"challenges.dns", "challenges.reachability", "challenges.rfc2136", "sandbox.validating"},
     "requests": {"failure_hints", "account.connection_failures"},  # comes with acme
-    "subprocess": {"sandbox.practice_ca", "sandbox.runner", "deploy.services"},
+    "subprocess": {"sandbox.demo", "sandbox.practice_ca", "sandbox.runner", "deploy.services"},
     "typing_extensions": {"sandbox.practice_ca"},  # for type checkers alone
     "zope": {"challenges"},
 }
