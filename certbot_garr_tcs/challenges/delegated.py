@@ -114,11 +114,25 @@ class DelegatedSolver:
     def describe(self, challenges: Sequence[Challenge]) -> str:
         """Say where http-01 names lead at this moment, or what the plugin advises; for ``auth_hint``."""
         if self.challenge_type == HTTP_01:
-            return describe(challenges, self._resolve)
+            return " ".join(filter(None, [describe(challenges, self._resolve), self._folder_hint()]))
         advise = getattr(self._plugin, "auth_hint", None)
         if advise is None:
             return ""
         return " ".join(str(advise([challenge.annotated for challenge in challenges])).split())
+
+    def _folder_hint(self) -> str:
+        """Return where webroot puts proofs: the web server may serve another folder."""
+        if self._name != "webroot" or not isinstance(self._section.how, DelegateSettings):
+            return ""
+        said = " and ".join(
+            f"{key} of {self._section.title} in {self._section.source} says ({value})"
+            for key, value in self._section.how.options
+            if key in {"webroot-path", "webroot-map"}
+        )
+        return said and (
+            f"The proof is where {said}: correct that if the web server serves /.well-known/acme-challenge/ of this "
+            "name from another folder."
+        )
 
     def _failed(self, what: str, challenges: Iterable[Challenge], error: Exception) -> ChallengeError:
         logger.debug("%s: %s", self._name, what, exc_info=error)

@@ -184,9 +184,10 @@ def _not_covered(challenges: Sequence[Challenge], sections: Sequence[SolverSecti
     names = ", ".join(sorted({challenge.identifier for challenge in challenges}))  # the CA's order is chance
     where = f" of {sections[0].source}" if sections else " of garr-tcs.ini"
     return ChallengeError(
-        f"the CA has not validated {names} beforehand, and no section{where} can prove control there",
-        "Ask your organisation's administrator to have the CA validate what is missing, in the CA's "
-        f"portal; or prove it here, with a section such as {' and '.join(_suggestions(challenges))}.",
+        f"the CA asks for a proof of control of {names}, and no section{where} can give it",
+        "Either your organisation's administrator has what is missing validated in the CA's portal (for a HARICA "
+        "Personal account that changes nothing); or prove control here, with a section such as "
+        f"{' and '.join(_suggestions(challenges))}.",
     )
 
 

@@ -17,7 +17,7 @@ ROOT = Path(certbot_garr_tcs.__file__).parent
 FLOORS = (
     {"plugin", "command"},
     {"options", "check", "status", "sandbox"},
-    {"account_setup", "aftermath", "deploy_setup"},
+    {"account_setup", "failure_hints", "deploy_setup"},
     {"config"},
     {"account", "challenges", "deploy"},
     {"compat", "lineages", "state", "keys", "private"},
@@ -27,13 +27,13 @@ FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in room
 
 # Which modules may know a package; where it says nothing, none may.
 MAY_KNOW = {
-    "acme": {"plugin", "aftermath"},
+    "acme": {"plugin", "failure_hints", "account.connection_failures"},
     "acme2certifier": {"sandbox.issuing", "sandbox.server", "sandbox.validating"},
     "certbot": {"plugin", "options", "compat", "challenges.delegated"},
     "configobj": {"config", "lineages"},
     "cryptography": {"lineages", "sandbox", "deploy"},
     "dns": {"challenges.dns", "challenges.reachability", "challenges.rfc2136", "sandbox.validating"},
-    "requests": {"aftermath"},  # comes with acme
+    "requests": {"failure_hints", "account.connection_failures"},  # comes with acme
     "subprocess": {"sandbox.demo", "sandbox.practice_ca", "sandbox.runner", "deploy.services"},
     "typing_extensions": {"sandbox.practice_ca"},  # for type checkers alone
     "zope": {"challenges"},

@@ -491,6 +491,23 @@ def test_says_where_http_names_lead(config, root):
     assert solver.describe([challenge("a.example.it")]).startswith("a.example.it has no address at this moment.")
 
 
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [({"webroot_path": "{root}"}, "webroot-path"), ({"webroot_map": '{{"a.example.it": "{root}"}}'}, "webroot-map")],
+)
+def test_says_where_webroot_put_a_proof(config, root, options, key):
+    """The web server may serve another folder: the key of the section that says which one is named."""
+    given = {name: value.format(root=root) for name, value in options.items()}
+    (value,) = given.values()
+    solver = DelegatedSolver(
+        section("webroot", suffix="a.example.it", **given), config, lambda name, kind: ["192.0.2.1"]
+    )
+    assert solver.describe([challenge("a.example.it")]).endswith(
+        f"The proof is where {key} of [http-01 a.example.it] in /etc/letsencrypt/garr-tcs.ini says ({value}): "
+        "correct that if the web server serves /.well-known/acme-challenge/ of this name from another folder."
+    )
+
+
 def test_a_signal_ends_certbot_and_not_the_plugin(config, fake):
     """When Certbot is told to end, that is no error of the plugin; what it had published is withdrawn."""
     asked = [challenge("a.example.it", DNS_01), challenge("b.example.it", DNS_01)]
