@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Return a text on one line, without what could move a terminal's cursor."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 class GarrTcsError(Exception):
