@@ -9,7 +9,8 @@ _ESCAPE_SEQUENCES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Return a text on one line, without what could move a terminal's cursor."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 def printable(text: str, limit: int = 200) -> str:

@@ -97,6 +97,8 @@ def add_options(parser: Any) -> None:
 
 def absolute_path(text: str) -> str:
     """Return the path made absolute: a renewal runs from another folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; name a file, or leave the option out")
     return str(Path(text).expanduser().absolute())
 
 

@@ -19,7 +19,7 @@ FLOORS = (
     {"options", "check", "status", "sandbox"},
     {"account_setup", "failure_hints", "deploy_setup"},
     {"config"},
-    {"account", "challenges", "deploy"},
+    {"account", "challenges", "deploy", "ini"},
     {"compat", "lineages", "state", "keys", "private"},
     {"errors"},
 )
@@ -30,7 +30,7 @@ MAY_KNOW = {
     "acme": {"plugin", "failure_hints", "account.connection_failures"},
     "acme2certifier": {"sandbox.issuing", "sandbox.server", "sandbox.validating"},
     "certbot": {"plugin", "options", "compat", "challenges.delegated"},
-    "configobj": {"config", "lineages"},
+    "configobj": {"lineages"},
     "cryptography": {"lineages", "sandbox", "deploy"},
     "dns": {"challenges.dns", "challenges.reachability", "challenges.rfc2136", "sandbox.validating"},
     "requests": {"failure_hints", "account.connection_failures"},  # comes with acme
