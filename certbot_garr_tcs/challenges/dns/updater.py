@@ -40,6 +40,12 @@ class Sent:
         """Tell a clear no from an open question."""
         return isinstance(self.error, _NoError)
 
+    @property
+    def denied(self) -> bool:
+        """Tell an answer that says no, whether or not it is certain that it is the server's."""
+        cause = self.error.__cause__ if self.error else None
+        return isinstance(cause, UpdateRefusedError) and cause.answer != "SERVFAIL"
+
 
 class _NoError(ChallengeError):
     """The server's no, in the words of the names that were asked for."""
