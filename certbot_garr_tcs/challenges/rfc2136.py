@@ -150,7 +150,8 @@ class Rfc2136Solver:
     def _left_entry(self, one: Presented) -> Entry:
         """Find the way to a value of a dead run: its zone and server, and the key we have now."""
         name = dns.name.from_text(one.name)
-        door = self._places.door_for(dns.name.from_text(one.zone), name, parse_server(one.server))
+        zone = dns.name.from_text(one.zone)
+        door = self._places.door_for(zone, name, parse_server(one.server), signed=one.signed)
         return Entry(door, TxtRecord(name, one.value), name)
 
     def _never_there(self, deleted: Sent) -> bool:
@@ -175,7 +176,7 @@ def _entry(one: Awaited) -> Entry:
 
 def _presented(one: Awaited) -> Presented:
     door = one.place.door
-    return Presented(str(door.zone), str(one.record.name), one.record.value, str(door.server))
+    return Presented(str(door.zone), str(one.record.name), one.record.value, str(door.server), door.key is not None)
 
 
 def _raise_errors(sent: Iterable[Sent]) -> None:

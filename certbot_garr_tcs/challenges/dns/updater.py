@@ -78,7 +78,7 @@ def _sender(client: Client, *, add: bool) -> Callable[[tuple[Door, tuple[Entry, 
         door, entries = job
         message = build_update(door.zone, [entry.record for entry in entries], add=add)
         try:
-            client.update(door.endpoints, message, door.key, door.section)
+            client.update(door.endpoints, message, door.key, door.section, timeout_seconds=door.timeout_seconds)
         except ChallengeError as error:
             definite = isinstance(error, UpdateRefusedError) and error.definite
             raise (_NoError if definite else ChallengeError)(*_in_their_words(error, entries)) from error
