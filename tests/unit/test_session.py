@@ -382,13 +382,32 @@ def test_cleaning_up_does_not_hide_the_first_error(caplog):
     assert board == set()
 
 
-def test_what_could_not_be_withdrawn_is_reported_and_tried_again():
-    """clean_up raises nothing, says what is left, and tries just that again."""
+def test_one_error_is_said_once(caplog):
+    """A server that cannot be reached fails publishing, and withdrawing twice over, and is one line, not three."""
+
+    class Unreachable(Board):
+        def present(self, challenges):
+            raise DnsError("UPDATE of example.it.: no answer")
+
+        def clean_up(self, challenges):
+            raise DnsError("UPDATE of example.it.: no answer")
+
+    running = session([Unreachable()], dns())
+    with pytest.raises(DnsError, match="no answer"):
+        running.prove(asked("example.it"))
+    assert running.clean_up() == ("UPDATE of example.it.: no answer",)
+    assert caplog.records == []
+
+
+def test_what_could_not_be_withdrawn_is_reported_and_tried_again(caplog):
+    """clean_up raises nothing, says what is left, once, and tries just that again."""
     stuck, good = Failing("clean_up", OSError("no route"), times=2), Board()
     running = session([stuck, good], dns("example.it"), dns("example.com"))
     running.prove(asked("example.it", "example.com"))
     assert running.clean_up() == ("OSError: no route",)
+    assert [record.getMessage() for record in caplog.records] == ["Not everything was withdrawn: OSError: no route"]
     assert running.clean_up() == ("OSError: no route",)
+    assert len(caplog.records) == 1
     assert running.clean_up() == ()
     assert stuck.board == good.board == set()
     assert [step for step, _ in good.log] == ["present", "wait", "clean_up"]
