@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from certbot_garr_tcs import compat, lineages
 from certbot_garr_tcs.account import rules, selection
-from certbot_garr_tcs.account.binding import Binding, key_id_problem, normalise_hmac_key
+from certbot_garr_tcs.account.binding import Binding, are_swapped, key_id_problem, normalise_hmac_key
 from certbot_garr_tcs.account.choice import Chosen, choose_account, remember_made
 from certbot_garr_tcs.account.occasion import Occasion
 from certbot_garr_tcs.account.presets import same_directory
 from certbot_garr_tcs.account.roster import Rosters
 from certbot_garr_tcs.account.selection import Run, Selection, Wish
+from certbot_garr_tcs.config import default_path
 from certbot_garr_tcs.errors import AccountError
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def settle(config: Any, settings: Configuration | None, state: StateFolder, occa
     account = settings.account if settings else None
     lineage = _lineage(config)
     stored_server = _stored_server(config, occasion, lineage)
-    selected = selection.select(_wish(config, occasion, stored_server), account)
+    file = str(settings.path) if settings else f"{default_path(config.config_dir)} (which does not exist)"
+    selected = selection.select(_wish(config, occasion, stored_server, file), account)
     if occasion.run is Run.STAGING and not config.break_my_certs:
         _check_replacement(config, selected)
     moves = config.verb in _RENEWS and _is_elsewhere(stored_server, selected)
@@ -67,6 +69,8 @@ def settle(config: Any, settings: Configuration | None, state: StateFolder, occa
     chosen = choose_account(config, occasion, selected, stored_server, rosters)
     if moves:
         notices += _leave_old_ca(config, occasion, _name(config, lineage), account)
+    if account and chosen.is_new:
+        notices += account.notices
     for notice in [*notices, *chosen.notices]:
         occasion.notify(notice)
     _apply(config, selected, chosen)
@@ -77,7 +81,7 @@ def settle(config: Any, settings: Configuration | None, state: StateFolder, occa
     return selected
 
 
-def _wish(config: Any, occasion: Occasion, stored_server: str | None) -> Wish:
+def _wish(config: Any, occasion: Occasion, stored_server: str | None, file: str) -> Wish:
     return Wish(
         run=occasion.run,
         server=config.server if occasion.typed("server") else None,
@@ -89,6 +93,7 @@ def _wish(config: Any, occasion: Occasion, stored_server: str | None) -> Wish:
         allow_live_dry_run=bool(config.tcs_allow_live_dry_run),
         public_server=compat.public_server(),
         public_staging=compat.public_staging(),
+        file=file,
     )
 
 
@@ -102,6 +107,8 @@ def _typed_binding(config: Any, occasion: Occasion) -> Binding | None:
         here, missing = ("--eab-kid", "--eab-hmac-key") if kid else ("--eab-hmac-key", "--eab-kid")
         raise AccountError(f"{here} stands alone", f"Give {missing} too; the CA's portal shows both together.")
     problem = key_id_problem(kid.strip())
+    if are_swapped(kid, secret):
+        problem = "and --eab-hmac-key are swapped: the long one is the HMAC key"
     if problem:
         raise AccountError(f"--eab-kid {problem}", "Better still, write both into garr-tcs.ini.")
     try:

@@ -99,6 +99,8 @@ def add_options(parser: Any) -> None:
 
 def absolute_path(text: str) -> str:
     """Return the path made absolute: a renewal runs from another folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; name a file, or leave the option out")
     return str(Path(text).expanduser().absolute())
 
 
@@ -163,7 +165,7 @@ def _set_account(namespace: argparse.Namespace) -> None:
     """Set CA and account for a subcommand that loads no plugin."""
     from certbot import errors  # noqa: PLC0415
 
-    from certbot_garr_tcs import account_setup, aftermath, compat, config, lineages, revocation  # noqa: PLC0415
+    from certbot_garr_tcs import account_setup, compat, config, failure_hints, lineages, revocation  # noqa: PLC0415
     from certbot_garr_tcs.account.occasion import Occasion  # noqa: PLC0415
     from certbot_garr_tcs.account.selection import Run  # noqa: PLC0415
     from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
@@ -191,7 +193,7 @@ def _set_account(namespace: argparse.Namespace) -> None:
             selected = account_setup.settle(namespace, settings(), state, occasion)
             if namespace.verb == "revoke":
                 revocation.check_revocation(namespace, selected)
-        aftermath.explain_failures(selected.title, selected.portal, NAME, lineages.folder(namespace.config_dir))
+        failure_hints.explain_failures(selected, NAME, lineages.folder(namespace.config_dir))
 
 
 def _register_later(_: Any, done: Callable[[str], None]) -> None:

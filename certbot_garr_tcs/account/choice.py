@@ -110,6 +110,8 @@ def _account_of_file(
             "In a dry run Certbot registers without an e-mail address. If the CA insists on one, run once: "
             "certbot register --staging --garr-tcs"
         )
+    elif not selected.email:
+        notices.append("No e-mail address is given. If one is wanted, add email = … to [account] in garr-tcs.ini.")
     return Chosen(None, there, tuple(notices), is_new=True)
 
 
