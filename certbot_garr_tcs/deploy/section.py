@@ -16,7 +16,7 @@ from certbot_garr_tcs.deploy.targets import (
     Probe,
     Target,
 )
-from certbot_garr_tcs.keys import did_you_mean, heading
+from certbot_garr_tcs.keys import could_be_secret, did_you_mean, heading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,6 +124,14 @@ def _outputs(read: DeployKeys) -> tuple[Output, ...]:
     return tuple(outputs)
 
 
+def _password_file(read: DeployKeys, base: Path) -> Path | None:
+    written = read.values.get("pkcs12-password-file", "")
+    if could_be_secret(written) and not written.startswith("/"):
+        read.wrong("pkcs12-password-file", "looks like the password itself; name a file that holds it")
+        return None
+    return read.path("pkcs12-password-file", base)
+
+
 def _with_preset(read: DeployKeys, family: str) -> dict[str, str]:
     """Return the section's keys on top of its preset's; an empty value drops the preset's."""
     keys = dict(read.values)
@@ -166,7 +174,7 @@ def target_from_keys(
         read.wrong("lineage", "is no name of a lineage; write the one that certbot certificates shows")
     outputs = _outputs(read)
     owner, group = _owner(read)
-    password_file = read.path("pkcs12-password-file", source.parent)
+    password_file = _password_file(read, source.parent)
     keystore = any(output.kind == "pkcs12" for output in outputs)
     if keystore and read.value("pkcs12-password-file") is None:
         read.wrong("pkcs12-password-file", "is missing; pkcs12 needs a file that holds the password")
