@@ -13,6 +13,7 @@ from certbot_garr_tcs.account.settings import account_from_keys
 from certbot_garr_tcs.challenges.parsing import section_from_keys
 from certbot_garr_tcs.challenges.sections import DNS_01, HTTP_01
 from certbot_garr_tcs.deploy.section import target_from_keys
+from certbot_garr_tcs.deploy.targets import clashes
 from certbot_garr_tcs.errors import ConfigError
 from certbot_garr_tcs.keys import did_you_mean
 from certbot_garr_tcs.private import read_private
@@ -77,6 +78,7 @@ def _load(path: Path) -> Configuration:
         else:
             found = [f"[{title}] {_no_section(kind)}"]
         problems += found
+    problems += clashes(targets)
     if problems:
         many = f"{len(problems)} problems: " if len(problems) > 1 else ""
         raise ConfigError(

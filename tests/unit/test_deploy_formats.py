@@ -217,7 +217,7 @@ def test_the_digest_of_inputs_sees_every_change():
     """Whatever changes a file's content changes the digest, and nothing else does."""
     target, _ = target_for("pkcs12")
     same = inputs_digest(target, GOOD, b"p")
-    assert inputs_digest(replace(target, reload=("x",), name="y"), GOOD, b"p") == same
+    assert inputs_digest(replace(target, reloads=(("x",),), name="y"), GOOD, b"p") == same
     others = {
         inputs_digest(target, GOOD, b"q"),
         inputs_digest(target, GOOD, None),
