@@ -51,6 +51,7 @@ class Configurator(
         self._session: Session | None = None
         self._deployment: Deployment | None = None
         self._is_prepared = False
+        self._keeps_installer = False
 
     @classmethod
     def add_parser_arguments(cls, add: Callable[..., None]) -> None:
@@ -95,12 +96,23 @@ class Configurator(
                 aftermath.explain_failures(selected.title, selected.portal, self.name, renewal_dir)
                 self._solvers = Solvers(settings.solvers if settings else (), state, self.config)
                 self._solvers.withdraw_left_behind()
+                self._choose_installer_of_renewal()
+
+    def _choose_installer_of_renewal(self) -> None:
+        """Become the installer of a lineage that has none, too, as ``options`` sees to for new ones.
+
+        Certbot has chosen plugins by now, but asks anew which installer takes part in updates after the renewal.
+        """
+        if self.config.verb == "renew" and not self.config.installer:
+            self.config.configurator = self.name
+            self._keeps_installer = True
 
     def _read(self) -> tuple[Configuration | None, StateFolder]:
-        from certbot_garr_tcs import config  # noqa: PLC0415
+        from certbot_garr_tcs import config, options  # noqa: PLC0415
         from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
 
         settings = config.load_named(self.conf("config"), self.config.config_dir)
+        options.report_at_exit(self.conf("config"), self.config.config_dir)
         return settings, StateFolder(Path(self.config.work_dir))
 
     # Authenticator
@@ -153,13 +165,13 @@ class Configurator(
         from certbot_garr_tcs.deploy.reading import lineage_of  # noqa: PLC0415
 
         with self._deploying() as deployment:
-            deployment.rollout.remember(lineage_of(Path(cert_path), Path(self.config.renewal_configs_dir)))
+            deployment.remember(lineage_of(Path(cert_path), Path(self.config.renewal_configs_dir)))
 
     def save(self, title: str | None = None, temporary: bool = False) -> None:  # noqa: ARG002
         """Write and test, when Certbot has told all names; it calls this without a title after each."""
         if title is not None:
             with self._deploying() as deployment:
-                deployment.rollout.save()
+                deployment.save(self.name, self.conf("config"), is_all=self.config.verb == "install")
 
     def renew_deploy(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Write and test for a lineage that was just renewed."""
@@ -176,6 +188,8 @@ class Configurator(
     def generic_updates(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Converge the lineage's targets, due or not: drift is mended, and what failed is tried again."""
         with self._deploying() as deployment:
+            if self._keeps_installer:
+                deployment.keep_installer(lineage, self.name)
             deployment.converge(lineage)
 
     def recovery_routine(self) -> None:
