@@ -11,11 +11,11 @@ from certbot_garr_tcs import config as configuration
 from certbot_garr_tcs import lineages
 from certbot_garr_tcs.deploy.glance import Glances
 from certbot_garr_tcs.deploy.transaction import Journal
-from certbot_garr_tcs.errors import DeployError
+from certbot_garr_tcs.errors import DeployError, GarrTcsError
 from certbot_garr_tcs.keys import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from certbot_garr_tcs.config import Configuration
     from certbot_garr_tcs.deploy.material import Material
@@ -87,6 +87,37 @@ class Deployment:
     def keep_installer(self, lineage: Any, installer: str) -> None:
         """Store our installer with a lineage that was renewed without one."""
         lineages.store(self._renewal_dir / f"{lineage.lineagename}.conf", installer=installer)
+
+    def missing_names(self, asked: Iterable[str]) -> GarrTcsError | None:
+        """Return which of the names that were asked for the certificate of this run has not; ``None``: it has all.
+
+        ``asked`` may be empty: then as many as before were asked for. Certbot does not compare; and as it renews
+        for the names of the last certificate, a name that the CA left out once is lost.
+        """
+        from certbot_garr_tcs.deploy.material import covered  # noqa: PLC0415  (mostly nothing was issued)
+
+        lineage = self._issued()
+        if lineage is None:
+            return None
+        names = lineage.names()
+        wanted = sorted(name.lower() for name in list(asked) or lineage.former_names())
+        missing = [name for name in wanted if not covered(name, names)]
+        if not names or not missing:
+            return None
+        return GarrTcsError(
+            f"the certificate of lineage {lineage.name} was issued without {', '.join(missing)}, and is in use: its "
+            "renewals do not ask for the missing names again",
+            f"See in the CA's portal why, then run: certbot run --garr-tcs --cert-name {lineage.name} "
+            f"-d {','.join(wanted)}",
+        )
+
+    def _issued(self) -> lineages.Lineage | None:
+        """Return the lineage that this run issued for: Certbot has just written its renewal file."""
+        name = next(reversed([*self._installing, *self._given]), None)
+        if name is not None:
+            return lineages.read_lineage(self._renewal_dir / f"{name}.conf")
+        files = list(self._renewal_dir.glob("*.conf"))
+        return lineages.read_lineage(max(files, key=lambda file: file.stat().st_mtime_ns)) if files else None
 
     def given(self, lineage: Any) -> str:
         """Remember where a lineage of Certbot's has its files; return its name."""

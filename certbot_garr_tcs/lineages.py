@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,17 +54,27 @@ class Lineage:
 
     def names(self) -> frozenset[str]:
         """Return the names of the certificate, in lower case; none where it cannot be read."""
-        from cryptography import x509  # noqa: PLC0415  (heavy, and seldom needed)
+        return _names_in(self.certificate)
 
-        try:
-            certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
-            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except (OSError, ValueError, x509.ExtensionNotFound):
-            return frozenset()
-        return frozenset(
-            [name.lower() for name in names.get_values_for_type(x509.DNSName)]
-            + [str(address) for address in names.get_values_for_type(x509.IPAddress)]
-        )
+    def former_names(self) -> frozenset[str]:
+        """Return the names of the certificate before the current one; none where there is none."""
+        current = self.certificate.resolve()
+        match = re.fullmatch(r"cert(\d+)", current.stem)
+        return _names_in(current.with_name(f"cert{int(match.group(1)) - 1}.pem")) if match else frozenset()
+
+
+def _names_in(path: Path) -> frozenset[str]:
+    from cryptography import x509  # noqa: PLC0415  (heavy, and seldom needed)
+
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return frozenset()
+    return frozenset(
+        [name.lower() for name in names.get_values_for_type(x509.DNSName)]
+        + [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+    )
 
 
 def read_lineage(conf: Path) -> Lineage | None:

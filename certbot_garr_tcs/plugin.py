@@ -7,6 +7,7 @@ need, are imported when they are used.
 from __future__ import annotations
 
 import contextlib
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.challenges.solvers import Solvers
     from certbot_garr_tcs.config import Configuration
     from certbot_garr_tcs.deploy_setup import Deployment
+    from certbot_garr_tcs.errors import GarrTcsError
     from certbot_garr_tcs.state import StateFolder
+
+logger = logging.getLogger(__name__)
 
 
 class Configurator(
@@ -52,6 +56,7 @@ class Configurator(
         self._deployment: Deployment | None = None
         self._is_prepared = False
         self._keeps_installer = False
+        self._missing: GarrTcsError | None = None
 
     @classmethod
     def add_parser_arguments(cls, add: Callable[..., None]) -> None:
@@ -183,14 +188,37 @@ class Configurator(
         if self.config.disable_renew_updates and self.config.verb in {"certonly", "renew"}:
             return
         with self._deploying() as deployment:
-            deployment.rollout.restart()
+            self._deploy_and_check_names(deployment, deployment.rollout.restart)
 
     def generic_updates(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Converge the lineage's targets, due or not: drift is mended, and what failed is tried again."""
         with self._deploying() as deployment:
             if self._keeps_installer:
                 deployment.keep_installer(lineage, self.name)
-            deployment.converge(lineage)
+                self._deploy_and_check_names(deployment, lambda: deployment.converge(lineage))
+            else:
+                deployment.converge(lineage)
+
+    def _deploy_and_check_names(self, deployment: Deployment, deploy: Callable[[], None]) -> None:
+        """Deploy what was issued, and fail all the same where it has fewer names than were asked for."""
+        from certbot_garr_tcs import compat  # noqa: PLC0415
+        from certbot_garr_tcs.errors import DeployError  # noqa: PLC0415
+
+        missing = None
+        if self.config.verb in {"certonly", "run", "renew"}:
+            missing = deployment.missing_names(compat.identifiers(self.config))
+        if missing and self.config.allow_subset_of_names:
+            logger.error("%s", missing)  # --quiet hides what is less
+            missing = None
+        try:
+            deploy()
+        except DeployError as error:
+            if missing:
+                raise DeployError(f"{error.message}; moreover, {missing.message}", error.hint) from error
+            raise
+        self._missing = missing
+        if missing and self.config.verb != "run":
+            raise missing
 
     def recovery_routine(self) -> None:
         """Roll back what is open, from this run or from one that crashed."""
@@ -209,7 +237,15 @@ class Configurator(
         """Do nothing: each target has a test of its own, and the rollout runs it."""
 
     def supported_enhancements(self) -> list[str]:
-        """Support none: we write certificates, not a server's configuration."""
+        """Support none: we write certificates, not a server's configuration.
+
+        Certbot asks once ``run`` has deployed. (At an error of ``restart`` it would say that nothing is deployed.)
+        """
+        from certbot_garr_tcs import compat  # noqa: PLC0415
+
+        with compat.user_errors(errors.PluginError):
+            if self._missing:
+                raise self._missing
         return []
 
     def enhance(self, domain: str, enhancement: str, options: list[str] | str | None = None) -> None:  # noqa: ARG002

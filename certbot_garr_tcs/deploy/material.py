@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 from certbot_garr_tcs.errors import DeployError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -99,7 +100,7 @@ def _names(certificate: x509.Certificate) -> set[str]:
     }
 
 
-def _covered(name: str, names: set[str]) -> bool:
+def covered(name: str, names: Collection[str]) -> bool:
     """Tell whether a certificate for ``names`` is good for ``name`` (RFC 9525 §6.3)."""
     lowered = name.lower()
     return lowered in names or f"*.{lowered.partition('.')[2]}" in names
@@ -149,7 +150,7 @@ def problems(material: Material, now_seconds: float) -> list[str]:
     for number, upper in enumerate(chain, 1):
         title = f"certificate {number} of chain.pem ({upper.subject.rfc4514_string()})"
         found += _wrong_with_time(title, upper, now_seconds)
-    missing = [name for name in material.names if not _covered(name, _names(leaf))]
+    missing = [name for name in material.names if not covered(name, _names(leaf))]
     if missing:
         found.append(f"cert.pem does not cover {', '.join(missing)}")
     return found

@@ -7,6 +7,7 @@ import re
 import pytest
 from configobj import ConfigObj
 from folders import open_folder
+from harness import set_faults
 from journeys import NAME, one_line, params
 from matrix import MATRIX
 from needs import need_built
@@ -205,3 +206,34 @@ def test_nothing_deployed_is_said(practice_ca, certbot, tls):
     installed = certbot.run("install", "-n", "--garr-tcs", "--cert-name", OTHER, check=False)
     assert installed.returncode == 1
     assert f"deploy: nothing was deployed: no [deploy …] section of {certbot.ini}" in one_line(installed.output)
+
+
+def test_names_that_the_ca_left_out_are_said(make_faulty_ca, certbot, tls):
+    """What was issued is deployed, and the run fails: nobody will ask for the other names again."""
+    ca = make_faulty_ca()
+    certbot.use(ca, section(tls))
+    set_faults(ca, left_out={"names": [OTHER]})
+    both = ("-d", NAME, "-d", OTHER)
+    ran = certbot.run("run", "-n", "--garr-tcs", *both, check=False)
+    assert ran.returncode == 1
+    said = one_line(ran.output)
+    assert f"the certificate of lineage {NAME} was issued without {OTHER}" in said
+    assert f"certbot run --garr-tcs --cert-name {NAME} -d {OTHER},{NAME}" in said
+    assert "prior configuration" not in said
+    assert is_deployed(certbot, tls)
+    assert certbot.run("renew", "-q", "--force-renewal").returncode == 0
+
+    set_faults(ca)
+    certbot.run("certonly", "-n", "-a", "garr-tcs", "--expand", *both)
+    set_faults(ca, left_out={"names": [OTHER]})
+    for command in (
+        ("renew", "-q", "--force-renewal"),
+        ("certonly", "-n", "-a", "garr-tcs", "--force-renewal", "--cert-name", NAME, *both),
+        ("certonly", "-n", "-a", "garr-tcs", "--duplicate", *both),
+    ):
+        failed = certbot.run(*command, check=False)
+        assert failed.returncode == 1, command
+        assert f"was issued without {OTHER}" in one_line(failed.output)
+        assert is_deployed(certbot, tls)
+    allowed = certbot.run("certonly", "-q", "-a", "garr-tcs", "--allow-subset-of-names", "--duplicate", *both)
+    assert f"was issued without {OTHER}" in one_line(allowed.output)

@@ -103,3 +103,16 @@ def test_what_cannot_be_stored_is_said(renewal, text):
         store(conf, installer="garr-tcs")
     assert conf.exists() == (text is not None)
     assert list(renewal.glob(".*")) == []
+
+
+def test_the_former_certificate_is_the_one_before(tmp_path):
+    """As Certbot numbers them in its archive; without one there are no names."""
+    make_lineage(tmp_path, "one")
+    lineage = read_lineage(tmp_path / "config" / "renewal" / "one.conf")
+    assert lineage.former_names() == frozenset()
+    for number, names in ((9, ("a.example", "b.example")), (10, ("a.example",))):
+        (tmp_path / f"cert{number}.pem").write_bytes(certificate(*names))
+    lineage.certificate.unlink()
+    lineage.certificate.symlink_to(tmp_path / "cert10.pem")
+    assert lineage.names() == {"a.example"}
+    assert lineage.former_names() == {"a.example", "b.example"}
