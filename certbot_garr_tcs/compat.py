@@ -8,15 +8,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certbot import configuration, errors
+from certbot import configuration, errors, util
 
 from certbot_garr_tcs.errors import GarrTcsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Callable
 
 _TYPED = frozenset({"COMMAND_LINE", "CONFIG_FILE", "ENV_VAR"})
 
@@ -111,6 +113,12 @@ def identifier(achall: Any) -> str:
     """Return the name or address of an annotated challenge; ``achall.identifier`` is there since 5.3."""
     known = getattr(achall, "identifier", None)
     return str(known.value if known is not None else achall.domain)
+
+
+@functools.cache
+def at_exit(function: Callable[..., None], *arguments: Any) -> None:
+    """Have a function called when Certbot has done everything else, once with the same arguments."""
+    util.atexit_register(function, *arguments)
 
 
 @contextlib.contextmanager

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configobj import ConfigObj, ConfigObjError
+
+from certbot_garr_tcs.errors import GarrTcsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -33,19 +38,43 @@ class Lineage:
         """Return the ID of the account that ordered it."""
         return self.params.get("account")
 
+    @property
+    def installer(self) -> str | None:
+        """Return the installer that its renewals use."""
+        return self._stored("installer")
+
+    @property
+    def config_file(self) -> str | None:
+        """Return the garr-tcs.ini of its own, where it has one."""
+        return self._stored("garr_tcs_config")
+
+    def _stored(self, key: str) -> str | None:
+        value = self.params.get(key)
+        return None if value == "None" else value  # as Certbot writes it
+
     def names(self) -> frozenset[str]:
         """Return the names of the certificate, in lower case; none where it cannot be read."""
-        from cryptography import x509  # noqa: PLC0415  (heavy, and seldom needed)
+        return _names_in(self.certificate)
 
-        try:
-            certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
-            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except (OSError, ValueError, x509.ExtensionNotFound):
-            return frozenset()
-        return frozenset(
-            [name.lower() for name in names.get_values_for_type(x509.DNSName)]
-            + [str(address) for address in names.get_values_for_type(x509.IPAddress)]
-        )
+    def former_names(self) -> frozenset[str]:
+        """Return the names of the certificate before the current one; none where there is none."""
+        current = self.certificate.resolve()
+        match = re.fullmatch(r"cert(\d+)", current.stem)
+        return _names_in(current.with_name(f"cert{int(match.group(1)) - 1}.pem")) if match else frozenset()
+
+
+def _names_in(path: Path) -> frozenset[str]:
+    from cryptography import x509  # noqa: PLC0415  (heavy, and seldom needed)
+
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return frozenset()
+    return frozenset(
+        [name.lower() for name in names.get_values_for_type(x509.DNSName)]
+        + [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+    )
 
 
 def read_lineage(conf: Path) -> Lineage | None:
@@ -71,6 +100,33 @@ def read_lineages(renewal_dir: Path) -> Iterator[Lineage]:
         lineage = read_lineage(conf)
         if lineage:
             yield lineage
+
+
+def store(conf: Path, **params: str) -> bool:
+    """Change what a renewal file says, as its owner could with an editor; tell whether anything had to change.
+
+    Certbot stores options with a new certificate only. Its own locks are held while a plugin runs.
+    """
+    new = conf.with_name(f".{conf.name}.garr-tcs")
+    try:
+        parsed = ConfigObj(str(conf), encoding="utf-8", default_encoding="utf-8", file_error=True, interpolation=False)
+        stored = parsed["renewalparams"]
+        if all(stored.get(key) == value for key, value in params.items()):
+            return False
+        stored.update(params)
+        shutil.copy2(conf, new)
+        with new.open("wb") as file:
+            parsed.write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(conf)
+    except (OSError, ConfigObjError, UnicodeDecodeError, KeyError) as error:
+        new.unlink(missing_ok=True)
+        raise GarrTcsError(
+            f"cannot write {conf}: {error}",
+            f"Write under [renewalparams] there: {', '.join(map(' = '.join, params.items()))}",
+        ) from error
+    return True
 
 
 def find(renewal_dir: Path, cert_name: str | None, names: Iterable[str]) -> tuple[Lineage, ...]:
