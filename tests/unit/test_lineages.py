@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 import trustme
 from parsed import make_lineage
 
 from certbot_garr_tcs.errors import GarrTcsError
-from certbot_garr_tcs.lineages import find, read_lineage, read_lineages, replaceable, store
+from certbot_garr_tcs.lineages import find, holder, read_lineage, read_lineages, replaceable, store
 
 CA = trustme.CA()
 
@@ -116,3 +119,74 @@ def test_the_former_certificate_is_the_one_before(tmp_path):
     lineage.certificate.symlink_to(tmp_path / "cert10.pem")
     assert lineage.names() == {"a.example"}
     assert lineage.former_names() == {"a.example", "b.example"}
+
+
+READ = []
+WATCHED = []
+
+
+def note_read(event, arguments):
+    """Note a file that is opened, where a test watches its folder; an audit hook stays for good."""
+    if event == "open" and WATCHED and str(arguments[0]).startswith(WATCHED[0]):
+        READ.append(str(arguments[0]))
+
+
+sys.addaudithook(note_read)
+
+
+def test_every_file_is_read_once(renewal):
+    """A renewal of many lineages looks for the right one as often: what has not changed is not read again."""
+    READ.clear()
+    WATCHED[:] = [str(renewal.parent)]
+    for _ in range(3):
+        assert len(find(renewal, None, ["a.example", "b.example"])) == 2
+    assert len(READ) == 6  # three renewal files, three certificates
+    make_lineage(renewal.parent.parent, "four", certificate("a.example", "b.example"))
+    READ.clear()
+    WATCHED[:] = [str(renewal.parent)]
+    assert len(find(renewal, None, ["a.example", "b.example"])) == 3
+    assert len(READ) == 2
+    WATCHED.clear()
+
+
+def test_a_file_that_changed_is_read_again(renewal):
+    """A renewal in the same process moves a lineage."""
+    conf = renewal / "one.conf"
+    assert read_lineage(conf).account == "x"
+    conf.write_text(conf.read_text(encoding="utf-8").replace("account = x", "account = y"), encoding="utf-8")
+    assert read_lineage(conf).account == "y"
+
+
+def test_a_certificate_is_known_by_its_content(renewal, tmp_path):
+    """Wherever it was copied to, with or without its chain; older ones are in the archive."""
+    two = read_lineage(renewal / "two.conf")
+    assert holder(renewal, two.certificate).name == "two"
+    copied = tmp_path / "copied.pem"
+    copied.write_bytes(two.certificate.read_bytes() + certificate("chain.example"))
+    assert holder(renewal, copied).name == "two"
+    older = two.certificate.with_name("cert1.pem")
+    older.write_bytes(certificate("older.example"))
+    assert holder(renewal, older).name == "two"
+    copied.write_bytes(certificate("c.example", "192.0.2.1"))
+    assert holder(renewal, copied) is None
+    assert holder(renewal, tmp_path / "missing") is None
+
+
+def test_the_issuer_of_a_certificate(renewal, tmp_path):
+    """Another key of the same organisation is the same CA; another organisation is not."""
+    one = read_lineage(renewal / "one.conf")
+    other = tmp_path / "other.pem"
+    other.write_bytes(trustme.CA().issue_cert("a.example").cert_chain_pems[0].bytes())
+    assert one.has_issuer_of(other)
+    other.write_bytes(trustme.CA(organization_name="another").issue_cert("a.example").cert_chain_pems[0].bytes())
+    assert not one.has_issuer_of(other)
+    assert not one.has_issuer_of(tmp_path / "missing")
+
+
+def test_when_a_certificate_was_issued(renewal):
+    """By the time of its file."""
+    one = read_lineage(renewal / "one.conf")
+    os.utime(one.certificate, (1000, 1000))
+    assert [one.was_issued_since(since) for since in (999.0, 1000.0, 1001.0)] == [True, True, False]
+    one.certificate.unlink()
+    assert not one.was_issued_since(0.0)

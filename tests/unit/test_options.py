@@ -39,11 +39,17 @@ def ini(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("verb", ["certonly", "run", "renew"])
-def test_the_flag_chooses_the_authenticator(tmp_path, verb):
+@pytest.mark.parametrize("arguments", [("certonly",), ("run",), ("renew", "--cert-name", "www.example.it")])
+def test_the_flag_chooses_the_authenticator(tmp_path, arguments):
     """Where Certbot loads plugins, the flag only says which."""
-    assert parse(tmp_path, verb, "--garr-tcs").authenticator == "garr-tcs"
-    assert parse(tmp_path, verb).authenticator is None
+    assert parse(tmp_path, *arguments, "--garr-tcs").authenticator == "garr-tcs"
+    assert parse(tmp_path, *arguments).authenticator is None
+
+
+def test_the_flag_changes_no_lineage_that_nobody_names(tmp_path):
+    """A renewal of everything goes by what each lineage stores."""
+    config = parse(tmp_path, "renew", "--garr-tcs")
+    assert (config.authenticator, config.installer) == (None, None)
 
 
 @pytest.mark.parametrize(
