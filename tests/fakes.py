@@ -139,7 +139,8 @@ def soa(zone: str, primary: str = "ns1") -> str:
 class FakeDns:
     """Answer the questions of ``table`` on a free loopback port; a question that is not there is an error.
 
-    Keys are ``(name, type)``, names with or without the last dot; an UPDATE is ``(zone, "UPDATE")``.
+    Keys are ``(name, type)``, names with or without the last dot; ``*.name`` is every name just below one that is
+    not there itself; an UPDATE is ``(zone, "UPDATE")``.
     ``txt`` holds what UPDATEs left; ``asked`` counts questions, ``updates`` keeps UPDATEs.
     """
 
@@ -223,7 +224,8 @@ class FakeDns:
         self.asked[question.name.to_text(), rdtype] += 1
         if is_update:
             self.updates.append(query)
-        reply = self.table.get((question.name, rdtype))
+        wildcard = dns.name.Name((b"*", *question.name.labels[1:]))
+        reply = self.table.get((question.name, rdtype)) or self.table.get((wildcard, rdtype))
         if reply is None:
             self.unknown.append(f"{rdtype} of {question.name}")
             return dns.message.make_response(query).to_wire()

@@ -83,8 +83,8 @@ class Client:
         message: dns.update.UpdateMessage,
         key: dns.tsig.Key | None,
         section: str = "[dns-01]",
-    ) -> None:
-        """Have a zone updated; return once the server says that it has been.
+    ) -> Endpoint:
+        """Have a zone updated; return the address that says that it has been.
 
         ``endpoints`` are the addresses of one server: the next one is tried where one gives no answer.
         A message may so reach the server twice, which does no harm (see ``build_update``). Raises
@@ -98,16 +98,16 @@ class Client:
             try:
                 answer, complaint = self._ask(what, message, endpoint, key, UDP_TIMEOUTS_SECONDS)
             except NoAnswerError as error:
-                silent = silent or error
+                silent = error if silent is None or silent.never_arrived else silent
                 continue
             if complaint or answer.rcode():
                 hint = Hint(zone, section, None if key is None else key.name.to_text())
                 refusal = _refusal(what, answer, complaint, hint)
-                if silent is None:
+                if silent is None or silent.never_arrived:
                     raise refusal
                 # An address before this one may have applied it unheard: this no is not the last word.
                 raise DnsError(refusal.message, refusal.hint) from silent
-            return
+            return endpoint
         if silent is None:
             raise DnsError(f"UPDATE of {zone}: its server has no address", f"Name one that has as server in {section}.")
         raise NoAnswerError(silent.what, silent.silence, SILENT.format(section=section)) from silent
@@ -145,6 +145,7 @@ class Client:
 
     def _fetch(self, wire: bytes, endpoint: Endpoint, timeouts_seconds: Sequence[float], *, is_query: bool) -> bytes:
         """Carry ``wire`` over UDP, each timeout once, and over TCP where UDP is too small or too quiet."""
+        silent: NoAnswerError | None = None
         if is_query or len(wire) <= _UDP_OCTETS:
             for timeout_seconds in timeouts_seconds:
                 try:
@@ -158,9 +159,14 @@ class Client:
                     return answer
                 break
             else:
-                if is_query:
+                if is_query and silent is not None:
                     raise silent
-        return self._carry(wire, endpoint, timeout_seconds=TCP_TIMEOUT_SECONDS, tcp=True)
+        try:
+            return self._carry(wire, endpoint, timeout_seconds=TCP_TIMEOUT_SECONDS, tcp=True)
+        except NoAnswerError as error:
+            if silent is not None and error.never_arrived:
+                raise silent from error  # over UDP it may have arrived
+            raise
 
 
 _TC = 0x02

@@ -38,6 +38,11 @@ class NoAnswerError(DnsError):
         self.what = what
         self.silence = silence
 
+    @property
+    def never_arrived(self) -> bool:
+        """Tell whether nothing can have come there: nobody listens, or no packet left."""
+        return self.silence in {Silence.CLOSED, Silence.NO_ROUTE}
+
 
 class Exchange(Protocol):
     """How a message is carried; tests and views of the network give their own."""
