@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from certbot_garr_tcs import compat, lineages
 from certbot_garr_tcs.account import rules, selection
-from certbot_garr_tcs.account.binding import Binding, key_id_problem, normalise_hmac_key
+from certbot_garr_tcs.account.binding import Binding, are_swapped, key_id_problem, normalise_hmac_key
 from certbot_garr_tcs.account.roster import Roster, Rosters, choose
 from certbot_garr_tcs.account.selection import Run, Selection, Wish
+from certbot_garr_tcs.config import default_path
 from certbot_garr_tcs.errors import AccountError
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def settle(config: Any, settings: Configuration | None, state: StateFolder, occa
     account = settings.account if settings else None
     lineage = _lineage(config)
     stored_server = _stored_server(config, occasion, lineage)
-    selected = selection.select(_wish(config, occasion, stored_server), account)
+    file = str(settings.path) if settings else f"{default_path(config.config_dir)} (which does not exist)"
+    selected = selection.select(_wish(config, occasion, stored_server, file), account)
     if occasion.run is Run.STAGING and not config.break_my_certs:
         _check_replacement(config, selected)
     notices = list(selected.notices)
@@ -73,6 +75,8 @@ def settle(config: Any, settings: Configuration | None, state: StateFolder, occa
         notices.append(_move_notice(config, lineage, str(stored_server), selected))
     notices += _check_order(config, occasion, selected)
     chosen, more = _choose_account(config, occasion, selected, stored_server, Rosters(state))
+    if account and chosen is None and occasion.registers:
+        notices += account.notices
     for notice in [*notices, *more]:
         occasion.notify(notice)
     _apply(config, selected, chosen, registers=occasion.registers)
@@ -81,7 +85,7 @@ def settle(config: Any, settings: Configuration | None, state: StateFolder, occa
     return selected
 
 
-def _wish(config: Any, occasion: Occasion, stored_server: str | None) -> Wish:
+def _wish(config: Any, occasion: Occasion, stored_server: str | None, file: str) -> Wish:
     return Wish(
         run=occasion.run,
         server=config.server if occasion.typed("server") else None,
@@ -92,6 +96,7 @@ def _wish(config: Any, occasion: Occasion, stored_server: str | None) -> Wish:
         allow_live_dry_run=bool(config.tcs_allow_live_dry_run),
         public_server=compat.public_server(),
         public_staging=compat.public_staging(),
+        file=file,
     )
 
 
@@ -105,6 +110,8 @@ def _typed_binding(config: Any, occasion: Occasion) -> Binding | None:
         here, missing = ("--eab-kid", "--eab-hmac-key") if kid else ("--eab-hmac-key", "--eab-kid")
         raise AccountError(f"{here} stands alone", f"Give {missing} too; the CA's portal shows both together.")
     problem = key_id_problem(kid.strip())
+    if are_swapped(kid, secret):
+        problem = "and --eab-hmac-key are swapped: the long one is the HMAC key"
     if problem:
         raise AccountError(f"--eab-kid {problem}", "Better still, write both into garr-tcs.ini.")
     try:
@@ -186,6 +193,8 @@ def _choose_account(
                 "In a dry run Certbot registers without an e-mail address. If the CA insists on one, run once: "
                 "certbot register --staging --garr-tcs"
             )
+        elif not selected.email:
+            notices.append("No e-mail address is given. If one is wanted, add email = … to [account] in garr-tcs.ini.")
         roster = Roster(offered=selected.binding.fingerprint if selected.binding else None)
     rosters.write(directory, roster)
     return chosen, notices

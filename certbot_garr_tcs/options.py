@@ -97,6 +97,8 @@ def add_options(parser: Any) -> None:
 
 def absolute_path(text: str) -> str:
     """Return the path made absolute: a renewal runs from another folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; name a file, or leave the option out")
     return str(Path(text).expanduser().absolute())
 
 
@@ -126,7 +128,7 @@ def _set_account(namespace: argparse.Namespace) -> None:
     """Set CA and account for a subcommand that loads no plugin."""
     from certbot import errors  # noqa: PLC0415
 
-    from certbot_garr_tcs import account_setup, aftermath, compat, config  # noqa: PLC0415
+    from certbot_garr_tcs import account_setup, compat, config, failure_hints  # noqa: PLC0415
     from certbot_garr_tcs.account.selection import Run  # noqa: PLC0415
     from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
 
@@ -146,7 +148,7 @@ def _set_account(namespace: argparse.Namespace) -> None:
         selected = account_setup.settle(namespace, settings, StateFolder(Path(namespace.work_dir)), occasion)
         if namespace.verb == "revoke":
             account_setup.check_revocation(namespace, selected)
-        aftermath.explain_failures(selected.title, selected.portal, NAME, Path(namespace.config_dir) / "renewal")
+        failure_hints.explain_failures(selected, NAME, Path(namespace.config_dir) / "renewal")
 
 
 def _typed(namespace: argparse.Namespace, public_server: str) -> Callable[[str], bool]:

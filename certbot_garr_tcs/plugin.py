@@ -83,7 +83,7 @@ class Configurator(
         if self.name not in {self.config.authenticator, self.config.installer, self.config.configurator}:
             raise errors.PluginError(f"Nobody chose {self.name}: give --authenticator {self.name}")
         self._is_prepared = True
-        from certbot_garr_tcs import account_setup, aftermath, compat  # noqa: PLC0415
+        from certbot_garr_tcs import account_setup, compat, failure_hints  # noqa: PLC0415
         from certbot_garr_tcs.challenges.solvers import Solvers  # noqa: PLC0415
 
         with compat.user_errors(errors.ConfigurationError):
@@ -92,8 +92,7 @@ class Configurator(
             if self.name in {self.config.authenticator, self.config.configurator}:
                 occasion = account_setup.occasion_of(self.config, display_util.notify)
                 selected = account_setup.settle(self.config, settings, state, occasion)
-                renewal_dir = Path(self.config.renewal_configs_dir)
-                aftermath.explain_failures(selected.title, selected.portal, self.name, renewal_dir)
+                failure_hints.explain_failures(selected, self.name, Path(self.config.renewal_configs_dir))
                 self._solvers = Solvers(settings.solvers if settings else (), state, self.config)
                 self._clean_up_stale()
 

@@ -32,7 +32,8 @@ def read_private(path: Path) -> str:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         hint = "Give the right path." if isinstance(error, FileNotFoundError) else f"Look at: ls -ld {path}"
-        raise ConfigError(f"cannot open {path}: {error.strerror}", hint) from error
+        # From None: the cause would quote the path, which may be a secret that somebody wrote in its place.
+        raise ConfigError(f"cannot open {path}: {error.strerror}", hint) from None
     try:
         seen = os.fstat(handle)
         if not stat.S_ISREG(seen.st_mode):

@@ -30,7 +30,8 @@ class Wish:
 
     ``server``, ``binding``, ``email`` were typed, or stand in cli.ini; ``ca`` is ``--garr-tcs-ca``;
     ``stored_server`` is the lineage's. ``public_server`` is the directory that Certbot uses where
-    nobody says anything, and ``public_staging`` its staging directory.
+    nobody says anything, and ``public_staging`` its staging directory. ``file``: where garr-tcs.ini was
+    looked for, for messages.
     """
 
     run: Run = Run.LIVE
@@ -42,6 +43,7 @@ class Wish:
     allow_live_dry_run: bool = False
     public_server: str = ""
     public_staging: str = ""
+    file: str = "garr-tcs.ini"
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,10 @@ def _live_directory(wish: Wish, account: AccountSettings | None) -> tuple[str, C
     if named or wish.binding:
         return str(presets.DEFAULT.directory_url), presets.DEFAULT, [_default_notice(account)]
     raise AccountError(
-        "nothing says which CA to use: there is neither an [account] section with directory-url, eab-kid and "
-        "eab-hmac-key, nor --server, nor --eab-kid with --eab-hmac-key",
-        "Write the three strings of the CA's portal into garr-tcs.ini (mode 0600) in Certbot's --config-dir, "
-        "or name another file with --garr-tcs-config.",
+        f"nothing says which CA to use: there is neither an [account] section with directory-url, eab-kid and "
+        f"eab-hmac-key in {wish.file}, nor --server, nor --eab-kid with --eab-hmac-key",
+        "Write the three strings of the CA's portal into that file (mode 0600), or name another file with "
+        "--garr-tcs-config.",
     )
 
 

@@ -32,13 +32,15 @@ DAYS_KEPT = 30
 class Presented:
     """Hold one TXT value that we publish: no secret, and enough to delete it.
 
-    ``zone`` and ``name`` are absolute; ``server`` is as ``parse_server`` reads it.
+    ``zone`` and ``name`` are absolute; ``server`` is as ``parse_server`` reads it. ``signed``: whether it was
+    published with a TSIG key.
     """
 
     zone: str
     name: str
     value: str
     server: str
+    signed: bool = True
 
 
 class Notes:
@@ -113,7 +115,7 @@ class StaleRecords:
         self.path = path
         try:
             document = state.read(path.name, {})
-            self.presented = [Presented(*map(str, row)) for row in document["presented"]]
+            self.presented = [_read(*row) for row in document["presented"]]
             # A version that counted tries wrote no time, but wrote the file anew at each try.
             self._since = float(document["since"] if "since" in document else path.stat().st_mtime)
             self.days_left = DAYS_KEPT - int((now - self._since) / _DAY_SECONDS)
@@ -145,8 +147,12 @@ def _only_if_dead(lock: Path) -> Iterator[bool]:
         yield True
 
 
+def _read(zone: str, name: str, value: str, server: str, signed: bool = True) -> Presented:
+    return Presented(str(zone), str(name), str(value), str(server), bool(signed))
+
+
 def _write(state: StateFolder, name: str, presented: Iterable[Presented], since: float) -> None:
-    values = [[one.zone, one.name, one.value, one.server] for one in presented]
+    values = [[one.zone, one.name, one.value, one.server, one.signed] for one in presented]
     state.write(name, {"presented": values, "since": since})
 
 

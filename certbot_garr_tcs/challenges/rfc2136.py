@@ -67,6 +67,7 @@ class Rfc2136Solver:
         self._notes = notes
         self._progress = progress
         self._placed: dict[Challenge, Awaited] = {}
+        self._doubtful: set[TxtRecord] = set()
         verifyObject(ISolver, self)
 
     def present(self, challenges: Iterable[Challenge]) -> None:
@@ -82,6 +83,7 @@ class Rfc2136Solver:
         self._placed.update(awaited)
         sent = send(self._client, [_entry(one) for one in awaited.values()], add=True)
         self._forget(one for one in sent if one.untouched)
+        self._doubtful.update(entry.record for one in sent if one.refusal for entry in one.entries)
         accepted_by = {entry.record: one.accepted_by for one in sent for entry in one.entries}
         for challenge in self._placed.keys() & awaited.keys():
             one = awaited[challenge]
@@ -94,11 +96,15 @@ class Rfc2136Solver:
         self._waiter.wait(awaited, self._tell)
 
     def clean_up(self, challenges: Iterable[Challenge]) -> None:
-        """Delete the values that ``present`` sent, and no other; what fails stays noted."""
+        """Delete the values that ``present`` sent, and no other; what fails stays noted.
+
+        A no to adding them may have been forged, where nobody signed it: after a second no they are not there.
+        """
         entries = [_entry(self._placed[one]) for one in dict.fromkeys(challenges) if one in self._placed]
         sent = send(self._client, entries, add=False)
-        self._forget(one for one in sent if one.error is None)
-        _raise_errors(sent)
+        gone = [one for one in sent if one.error is None or self._never_there(one)]
+        self._forget(gone)
+        _raise_errors(one for one in sent if one not in gone)
 
     def clean_up_stale(self) -> None:
         """Delete the values that earlier runs left behind; what fails is logged, and left to the next run."""
@@ -157,8 +163,12 @@ class Rfc2136Solver:
     def _stale_entry(self, one: Presented) -> Entry:
         """Find the way to a value of an earlier run: its zone and server, and the key we have now."""
         name = dns.name.from_text(one.name)
-        door = self._places.door_for(dns.name.from_text(one.zone), name, parse_server(one.server))
+        zone = dns.name.from_text(one.zone)
+        door = self._places.door_for(zone, name, parse_server(one.server), signed=one.signed)
         return Entry(door, TxtRecord(name, one.value), name)
+
+    def _never_there(self, deleted: Sent) -> bool:
+        return deleted.refusal is not None and all(entry.record in self._doubtful for entry in deleted.entries)
 
     def _forget(self, sent: Iterable[Sent]) -> None:
         """Strike off what is not there (any more)."""
@@ -179,7 +189,7 @@ def _entry(one: Awaited) -> Entry:
 
 def _presented(one: Awaited) -> Presented:
     door = one.place.door
-    return Presented(str(door.zone), str(one.record.name), one.record.value, str(door.server))
+    return Presented(str(door.zone), str(one.record.name), one.record.value, str(door.server), door.key is not None)
 
 
 def _raise_errors(sent: Iterable[Sent]) -> None:

@@ -2,11 +2,12 @@
 
 ``faults.json`` in the CA's folder is read at each request. It maps where to what:
 
-- where: ``directory``, ``newNonce``, ``newAccount``, ``newOrder``, ``authz``, ``finalize``, ``revokeCert``,
+- where: ``directory``, ``newNonce``, ``newAccount``, ``newOrder``, ``authz``, ``order``, ``finalize``, ``revokeCert``,
   ``everything``;
 - what: ``{"kind": KIND}``, with KIND ``503`` (a page of HTML, as a load balancer's), ``429`` (a problem
   document, ``retry_after`` seconds), ``bare-string`` (status 400, a JSON string, as HARICA does; ``text``),
-  ``close`` (no answer at all), ``hang`` (an answer after ``seconds``);
+  ``json`` (any ``body`` with any ``status``, 200 where none is given), ``close`` (no answer at all), ``hang`` (an
+  answer after ``seconds``);
 - ``times``: how often, then it is healed; without it, always.
 
 ``processing`` is another one: ``{"seconds": N}`` makes the issuer slow, so that finalize answers
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import sys
 import threading
 import time
@@ -36,6 +38,7 @@ PLACES = {
     "newAccount": r"^/acme/newaccount$",
     "newOrder": r"^/acme/neworders$",
     "authz": r"^/acme/authz/",
+    "order": r"^/acme/order/[^/]+$",
     "finalize": r"^/acme/order/[^/]+/finalize$",
     "revokeCert": r"^/acme/revokecert$",
     "everything": r"",
@@ -82,6 +85,10 @@ def answer(fault: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
     if kind == "bare-string":
         start_response("400 Bad Request", [("Content-Type", "application/json")])
         return [json.dumps(fault.get("text", "The order could not be created.")).encode()]
+    if kind == "json":
+        nonce = ("Replay-Nonce", secrets.token_urlsafe(16))  # this CA will not know it; clients ask for another one
+        start_response(f"{fault.get('status', 200)} On Purpose", [("Content-Type", "application/json"), nonce])
+        return [json.dumps(fault["body"]).encode()]
     if kind == "close":
         raise ConnectionResetError  # wsgiref closes the connection, and says nothing
     time.sleep(fault["seconds"])

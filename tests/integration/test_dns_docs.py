@@ -21,11 +21,16 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 KEY = make_key("acme")
 
 
+def block(page: str, start: str) -> str:
+    """Return the one block of a page that starts so."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (found,) = [each for each in blocks if each.startswith(start)]
+    return found
+
+
 def statement(page: str, zone: str) -> str:
     """Return the zone statement that stands on a page."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```$", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    (found,) = [block for block in blocks if block.startswith(f'zone "{zone}" {{')]
-    return found
+    return block(page, f'zone "{zone}" {{')
 
 
 def allowed(lab: BindLab, name: str, rdtype: str, data: str) -> bool:
@@ -81,3 +86,17 @@ def test_the_key_is_tried_by_hand_as_written(tmp_path):
         assert done.stdout + done.stderr == ""
         assert lab.primary.serial("example.it") == before + 2
         assert lab.primary.all_txt("example.it") == {}
+
+
+def test_the_zone_file_of_a_delegated_name(tmp_path):
+    """BIND loads the zone file of delegation.md for a name with an underscore, and refuses one with relative names."""
+    as_written = block("delegation.md", "$TTL")
+    assert check_zone(tmp_path, as_written) == 0
+    assert check_zone(tmp_path, as_written.replace("ns1.example.net.", "ns1")) != 0
+
+
+def check_zone(folder: Path, text: str) -> int:
+    """Check a zone file as named does when it loads a primary zone."""
+    (folder / "zone").write_text(text, encoding="utf-8")
+    command = [need_program("named-checkzone"), "-k", "fail", "_acme-challenge.www.example.it", str(folder / "zone")]
+    return subprocess.run(command, capture_output=True, check=False).returncode

@@ -24,6 +24,7 @@ STAGING = "https://staging.example/directory"
 HARICA = "https://acme.harica.gr/uni/directory"
 EAB = Binding("kid-of-the-file", "k" * 43)
 SECRET = "s" * 43
+SWAPPED = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldC0xMjM"
 NAME = "www.example.it"
 ACCOUNT = ("--eab-kid", "typed", "--eab-hmac-key", SECRET)
 
@@ -109,6 +110,29 @@ def test_typed_options_win(settle):
     assert "HARICA since January 2025" in said
 
 
+def test_what_may_be_wrong_is_said_before_an_account_is_registered(settle, settings, tmp_path):
+    """An account that is there has proved the file right: then nothing is said."""
+    account = replace(settings.account, notices=("directory-url is unusual.",), email=None)
+    _, said = settle("certonly", "-d", NAME, account=account)
+    assert "directory-url is unusual." in said
+    assert "No e-mail address is given. If one is wanted, add email = …" in said
+    make_account(tmp_path, PLACE, "a" * 32)
+    assert settle("certonly", "-d", NAME, account=account)[1] == ""
+
+
+def test_where_the_file_was_looked_for_is_said(tmp_path):
+    """Who has no file learns which one would have been read."""
+    config = parse(tmp_path, "certonly", "-d", NAME)
+    occasion = account_setup.occasion_of(config, print)
+    for settings, where in (
+        (None, f"{tmp_path / 'config' / 'garr-tcs.ini'} (which does not exist)"),
+        (Configuration(tmp_path / "own.ini"), f"in {tmp_path / 'own.ini'}, nor"),
+    ):
+        with pytest.raises(AccountError) as caught:
+            account_setup.settle(config, settings, StateFolder(tmp_path), occasion)
+        assert where in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -117,6 +141,7 @@ def test_typed_options_win(settle):
         (["--eab-kid", "", "--eab-hmac-key", ""], "--eab-kid and --eab-hmac-key are empty"),
         (["--eab-kid", "<kid>", "--eab-hmac-key", SECRET], "--eab-kid still is a placeholder"),
         (["--eab-kid", "typed", "--eab-hmac-key", f"{SECRET} x"], "--eab-hmac-key is no base64url"),
+        (["--eab-kid", SWAPPED, "--eab-hmac-key", "typed"], "--eab-kid and --eab-hmac-key are swapped"),
     ],
 )
 def test_half_and_broken_eab_options(settle, arguments, words):

@@ -109,7 +109,8 @@ def test_a_late_server_is_asked_for_one_name_at_a_time():
         return (says(f'{query.question[0].name} 60 TXT "v"') if shown else MISSING)(server, query, tcp)
 
     with FakeDns({(str(name), "TXT"): late for name in names}) as server:
-        wait(expect(server, values={name: frozenset({"v"}) for name in names}))
+        # A busy machine may take longer than ``quick`` allows, and what is asked again is counted.
+        wait(expect(server, values={name: frozenset({"v"}) for name in names}), carry=exchange)
         assert sum(server.asked.values()) == 105
         assert len(set(asked[:6])) == 6
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 from pathlib import Path
 
@@ -138,6 +139,8 @@ def test_paths_are_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert parse(tmp_path, "certonly", "--garr-tcs-config", "uni.ini").garr_tcs_config == str(tmp_path / "uni.ini")
     assert options.absolute_path("~/uni.ini") == str(Path("~/uni.ini").expanduser())
+    with pytest.raises(argparse.ArgumentTypeError, match="is empty"):
+        options.absolute_path(" ")
 
 
 def test_names_of_cas(tmp_path, capsys):

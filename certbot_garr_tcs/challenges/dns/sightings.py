@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ import dns.tsig
 
 from certbot_garr_tcs.challenges.dns.client import Client, Question
 from certbot_garr_tcs.challenges.dns.transport import NoAnswerError, Silence
+from certbot_garr_tcs.challenges.dns.zones import name_beside
 from certbot_garr_tcs.errors import DnsError
 
 if TYPE_CHECKING:
@@ -123,8 +123,7 @@ def find_ttl(
     for endpoint in endpoints:
         try:
             there = _find_txt(client, endpoint, name, key)
-            # A wildcard shows its records at every name, so also at one that cannot exist.
-            if there is None or there == _find_txt(client, endpoint, _beside(name), key):
+            if there is None or there == _find_txt(client, endpoint, name_beside(name), key):
                 return None
         except NoAnswerError as error:
             silent = error
@@ -133,11 +132,6 @@ def find_ttl(
     if silent is not None:
         raise silent
     return None
-
-
-def _beside(name: dns.name.Name) -> dns.name.Name:
-    label = dns.name.from_text(f"_garr-tcs-{secrets.token_hex(8)}", origin=None)
-    return label.concatenate(name.parent())
 
 
 def _find_txt(

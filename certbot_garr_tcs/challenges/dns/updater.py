@@ -43,8 +43,9 @@ class Entry:
 class Sent:
     """What became of one UPDATE.
 
-    ``refusal``: the server's clear no. ``untouched``: certainly nothing of it was applied, because it was refused
-    (RFC 2136 §3.7) or never arrived. ``accepted_by``: the address that said that it was applied.
+    ``refusal``: an answer that says no, whether or not it is certain that it is the server's. ``untouched``: certainly
+    nothing of it was applied, because the server refused it (RFC 2136 §3.7) or it never arrived. ``accepted_by``: the
+    address that said, or showed, that it was applied.
     """
 
     entries: tuple[Entry, ...]
@@ -107,11 +108,14 @@ def _update(client: Client, entries: tuple[Entry, ...], ttls: Ttls, *, add: bool
     ttls_here = {name: ttl for (other, name), ttl in ttls.items() if other == door}
     message = build_update(door.zone, [entry.record for entry in entries], add=add, ttls_seconds=ttls_here)
     try:
-        accepted_by = client.update(door.endpoints, message, door.key, door.section)
+        accepted_by = client.update(
+            door.endpoints, message, door.key, door.section, timeout_seconds=door.timeout_seconds
+        )
     except ChallengeError as error:
-        refusal = error if isinstance(error, UpdateRefusedError) and error.definite else None
-        never_arrived = isinstance(error, NoAnswerError) and error.never_arrived
-        return Sent(entries, _in_their_words(error, entries), refusal, untouched=never_arrived or refusal is not None)
+        refusal = error if isinstance(error, UpdateRefusedError) and error.answer != "SERVFAIL" else None
+        never_arrived = isinstance(error, NoAnswerError) and not error.silence.may_have_arrived
+        untouched = never_arrived or (refusal is not None and refusal.definite)
+        return Sent(entries, _in_their_words(error, entries), refusal, untouched)
     return Sent(entries, accepted_by=accepted_by)
 
 
