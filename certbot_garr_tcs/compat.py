@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import functools
 import logging
 import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
-from certbot import configuration, errors
+from certbot import configuration, errors, util
 
 from certbot_garr_tcs.errors import GarrTcsError
 
@@ -195,6 +196,12 @@ def identifier(achall: Any) -> str:
     """Return the name or address of an annotated challenge; ``achall.identifier`` is there since 5.3."""
     known = getattr(achall, "identifier", None)
     return str(known.value if known is not None else achall.domain)
+
+
+@functools.cache
+def at_exit(function: Callable[..., None], *arguments: Any) -> None:
+    """Have a function called when Certbot has done everything else, once with the same arguments."""
+    util.atexit_register(function, *arguments)
 
 
 @contextlib.contextmanager

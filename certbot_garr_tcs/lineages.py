@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configobj import ConfigObj, ConfigObjError
+
+from certbot_garr_tcs.errors import GarrTcsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -37,14 +42,33 @@ class Lineage:
         return self.params.get("account")
 
     @property
+    def installer(self) -> str | None:
+        """Return the installer that its renewals use."""
+        return self._stored("installer")
+
+    @property
+    def config_file(self) -> str | None:
+        """Return the garr-tcs.ini of its own, where it has one."""
+        return self._stored("garr_tcs_config")
+
+    def _stored(self, key: str) -> str | None:
+        value = self.params.get(key)
+        return None if value == "None" else value  # as Certbot writes it
+
+    @property
     def authenticator(self) -> str | None:
         """Return the plugin that proves control of its names."""
         return self.params.get("authenticator")
 
     def names(self) -> frozenset[str]:
         """Return the names of the certificate, in lower case; none where it cannot be read."""
-        version = _version(self.certificate)
-        return _names(self.certificate, version) if version else frozenset()
+        return _names_in(self.certificate)
+
+    def former_names(self) -> frozenset[str]:
+        """Return the names of the certificate before the current one; none where there is none."""
+        current = self.certificate.resolve()
+        match = re.fullmatch(r"cert(\d+)", current.stem)
+        return _names_in(current.with_name(f"cert{int(match.group(1)) - 1}.pem")) if match else frozenset()
 
     def has_issuer_of(self, certificate: Path) -> bool:
         """Tell whether a certificate has the same issuer as the lineage's: the organisation counts, if it is named.
@@ -96,6 +120,11 @@ def _issuer(certificate: Certificate) -> list[str]:
     return [str(name.value) for name in organisations] or [certificate.issuer.rfc4514_string()]
 
 
+def _names_in(certificate: Path) -> frozenset[str]:
+    version = _version(certificate)
+    return _names(certificate, version) if version else frozenset()
+
+
 @cache
 def _names(certificate: Path, _: tuple[int, ...]) -> frozenset[str]:
     from cryptography import x509  # noqa: PLC0415  (heavy, and seldom needed)
@@ -142,6 +171,33 @@ def read_lineages(renewal_dir: Path) -> Iterator[Lineage]:
         lineage = read_lineage(conf)
         if lineage:
             yield lineage
+
+
+def store(conf: Path, **params: str) -> bool:
+    """Change what a renewal file says, as its owner could with an editor; tell whether anything had to change.
+
+    Certbot stores options with a new certificate only. Its own locks are held while a plugin runs.
+    """
+    new = conf.with_name(f".{conf.name}.garr-tcs")
+    try:
+        parsed = ConfigObj(str(conf), encoding="utf-8", default_encoding="utf-8", file_error=True, interpolation=False)
+        stored = parsed["renewalparams"]
+        if all(stored.get(key) == value for key, value in params.items()):
+            return False
+        stored.update(params)
+        shutil.copy2(conf, new)
+        with new.open("wb") as file:
+            parsed.write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(conf)
+    except (OSError, ConfigObjError, UnicodeDecodeError, KeyError) as error:
+        new.unlink(missing_ok=True)
+        raise GarrTcsError(
+            f"cannot write {conf}: {error}",
+            f"Write under [renewalparams] there: {', '.join(map(' = '.join, params.items()))}",
+        ) from error
+    return True
 
 
 def find(renewal_dir: Path, cert_name: str | None, names: Iterable[str]) -> tuple[Lineage, ...]:

@@ -20,6 +20,7 @@ FLAG = f"--{NAME}"
 CA = "tcs_ca"
 ALLOW_LIVE_DRY_RUN = "tcs_allow_live_dry_run"
 _CHOSEN = "tcs_chosen"
+_NAMESPACE = "tcs_namespace"
 _LAST = "tcs_last"
 
 _ROLES = {
@@ -33,33 +34,29 @@ logger = logging.getLogger(__name__)
 
 def add_options(parser: Any) -> None:
     """Add our options to Certbot's argument group for this plugin."""
-    chosen: list[argparse.Namespace] = []
+    namespaces: list[argparse.Namespace] = []
 
-    class Choose(argparse._StoreTrueAction):  # noqa: SLF001
-        """Do what ``--webroot`` and its like do: they are built into Certbot, ours is not.
-
-        A "store true" of argparse, because cli.ini (``garr-tcs = true``) knows flags by that class.
-        """
+    class Remember(argparse.Action):
+        """Remember the namespace that is being filled."""
 
         def __call__(
             self,
-            parser: argparse.ArgumentParser,
+            parser: argparse.ArgumentParser,  # noqa: ARG002
             namespace: argparse.Namespace,
-            values: Any,
-            option_string: str | None = None,
+            values: Any,  # noqa: ARG002
+            option_string: str | None = None,  # noqa: ARG002
         ) -> None:
-            super().__call__(parser, namespace, values, option_string)
-            chosen.append(namespace)
+            namespaces.append(namespace)
 
     def last(_: str) -> str:
-        if chosen:
-            _flag_was_given(chosen[-1])
-        _follow_renewals(flag_was_given=bool(chosen))
+        if namespaces:
+            _options_were_parsed(namespaces[-1])
+            _follow_renewals(flag_was_given=bool(getattr(namespaces[-1], _CHOSEN)))
         return ""
 
     parser.add_argument(
         FLAG,
-        action=Choose,
+        action="store_true",
         dest=_CHOSEN,
         default=False,
         help="Prove control of names the garr-tcs way, with the CA account of garr-tcs.ini, and deploy to the targets "
@@ -95,6 +92,12 @@ def add_options(parser: Any) -> None:
     # others are done: only then is it known which --config-dir and --server were given, in whatever order.
     # No command line can hold a NUL: nobody can give this one, and no message offers it.
     parser.add_argument("-\0", type=last, dest=_LAST, default="unset", help=argparse.SUPPRESS)
+    # What is to be set then is in argparse's namespace, which only an action gets. Ours has to run although nobody
+    # gives its option: -a garr-tcs, or authenticator = garr-tcs in cli.ini, is Certbot's own option.
+    parser.add_argument("--tcs-namespace", action=Remember, dest=_NAMESPACE, help=argparse.SUPPRESS)
+    arguments = getattr(getattr(parser, "_parser", None), "args", None)
+    if arguments is not None:
+        arguments.insert(0, "--tcs-namespace=")
 
 
 def absolute_path(text: str) -> str:
@@ -115,16 +118,53 @@ def ca_name(text: str) -> str:
     return name
 
 
-def _flag_was_given(namespace: argparse.Namespace) -> None:
+def _options_were_parsed(namespace: argparse.Namespace) -> None:
     from certbot_garr_tcs import compat  # noqa: PLC0415
 
     verb = compat.verb()
-    # A renewal of everything is no wish to change what other lineages store.
-    takes_roles = verb != "renew" or namespace.certname
-    compat.choose(namespace, FLAG, NAME, _ROLES.get(verb, ()) if takes_roles else ())
-    if verb in _ACCOUNT_VERBS:
-        namespace.verb = verb
-        _set_account(namespace)
+    if getattr(namespace, _CHOSEN):
+        # A renewal of everything is no wish to change what other lineages store.
+        takes_roles = verb != "renew" or namespace.certname
+        compat.choose(namespace, FLAG, NAME, _ROLES.get(verb, ()) if takes_roles else ())
+        if verb in _ACCOUNT_VERBS:
+            namespace.verb = verb
+            _set_account(namespace)
+    elif namespace.authenticator == NAME and not namespace.installer and _has_no_other_installer(namespace, verb):
+        # Who has chosen us alone gets our installer too, so that a [deploy] section that is written later is
+        # seen to by the timer. At ``renew`` the plugin itself does this: each lineage has its own installer.
+        namespace.installer = NAME
+    if verb == "renew":  # it may load no plugin of ours
+        report_at_exit(namespace.garr_tcs_config, namespace.config_dir)
+
+
+def _has_no_other_installer(namespace: argparse.Namespace, verb: str) -> bool:
+    if verb != "reconfigure":
+        return verb in {"certonly", "run"}
+    from certbot_garr_tcs.lineages import read_lineage  # noqa: PLC0415
+
+    lineage = read_lineage(Path(namespace.config_dir) / "renewal" / f"{namespace.certname}.conf")
+    return lineage is not None and lineage.installer is None
+
+
+def report_at_exit(named: str | None, config_dir: str) -> None:
+    """Report the [deploy] sections that do nothing when the run is over, once in a process for each file."""
+    from certbot_garr_tcs import compat  # noqa: PLC0415
+
+    folder = Path(config_dir).absolute()
+    compat.at_exit(_report_idle_sections, Path(named) if named else folder / f"{NAME}.ini", folder)
+
+
+def _report_idle_sections(path: Path, config_dir: Path) -> None:
+    if not path.exists():
+        return  # our rooms are not even imported
+    from certbot_garr_tcs import config, deploy_setup  # noqa: PLC0415
+    from certbot_garr_tcs.errors import GarrTcsError  # noqa: PLC0415
+
+    try:
+        for line in deploy_setup.idle_sections(config.load(path), config_dir, NAME):
+            logger.error(line)  # --quiet hides what is less
+    except GarrTcsError as error:
+        logger.debug("[deploy] sections were not looked at: %s", error)  # whoever needs the file fails by it
 
 
 def _follow_renewals(*, flag_was_given: bool) -> None:

@@ -72,6 +72,7 @@ FILES = (
     "[deploy www]\nlineage = www\nreload = x\nprobe = SECRET\n",
     "[deploy www]\nlineage = www\nreload = x\nprobe-starttls = SECRET\n",
     "[deploy www]\nlineage = www\nreload = 'SECRET' '\n",
+    "[deploy www]\nlineage = www\npkcs12 = /x\npkcs12-password-file = xSECRET\n",
     "[deploy www]\nlineage = www\ncommand-timeout = SECRET\nreload = x\n",
 )
 """Files that a small mistake made wrong; SECRET stands for the secret."""
@@ -138,7 +139,7 @@ def reading(text: str, path: Path) -> str:
     except ConfigError as error:
         return said(error)
     return repr([(section.title, section.how) for section in loaded.solvers]) + repr(
-        [(target.title, target.lineage, target.owner, target.probe) for target in loaded.targets]
+        [(target.title, target.lineage, target.owner, target.probes) for target in loaded.targets]
     )
 
 

@@ -9,7 +9,8 @@ import pytest
 import trustme
 from parsed import make_lineage
 
-from certbot_garr_tcs.lineages import find, holder, read_lineage, read_lineages, replaceable
+from certbot_garr_tcs.errors import GarrTcsError
+from certbot_garr_tcs.lineages import find, holder, read_lineage, read_lineages, replaceable, store
 
 CA = trustme.CA()
 
@@ -78,6 +79,46 @@ def test_a_certificate_that_cannot_be_read_has_no_names(tmp_path):
     assert lineage.names() == frozenset()
     lineage.certificate.unlink()
     assert lineage.names() == frozenset()
+
+
+def test_what_is_stored_changes_nothing_else(renewal):
+    """One line more, in the same file with the same mode; the second time there is nothing to do."""
+    conf = renewal / "one.conf"
+    conf.write_text(f"# by hand\n{conf.read_text()}pref_challs = dns-01,\n", encoding="utf-8")
+    conf.chmod(0o640)
+    before = conf.read_text(encoding="utf-8")
+    assert store(conf, installer="garr-tcs")
+    assert conf.read_text(encoding="utf-8") == f"{before}installer = garr-tcs\n"
+    assert conf.stat().st_mode & 0o777 == 0o640
+    assert not store(conf, installer="garr-tcs")
+    assert read_lineage(conf).installer == "garr-tcs"
+    assert sorted(path.name for path in renewal.iterdir()) == ["one.conf", "three.conf", "two.conf"]
+
+
+@pytest.mark.parametrize("text", ["[renewalparams\n", "cert = /c\n", None])
+def test_what_cannot_be_stored_is_said(renewal, text):
+    """With the line to write by hand; nothing is left behind."""
+    conf = renewal / "one.conf"
+    conf.unlink()
+    if text is not None:
+        conf.write_text(text, encoding="utf-8")
+    with pytest.raises(GarrTcsError, match=r"cannot write .*one.conf.*installer = garr-tcs"):
+        store(conf, installer="garr-tcs")
+    assert conf.exists() == (text is not None)
+    assert list(renewal.glob(".*")) == []
+
+
+def test_the_former_certificate_is_the_one_before(tmp_path):
+    """As Certbot numbers them in its archive; without one there are no names."""
+    make_lineage(tmp_path, "one")
+    lineage = read_lineage(tmp_path / "config" / "renewal" / "one.conf")
+    assert lineage.former_names() == frozenset()
+    for number, names in ((9, ("a.example", "b.example")), (10, ("a.example",))):
+        (tmp_path / f"cert{number}.pem").write_bytes(certificate(*names))
+    lineage.certificate.unlink()
+    lineage.certificate.symlink_to(tmp_path / "cert10.pem")
+    assert lineage.names() == {"a.example"}
+    assert lineage.former_names() == {"a.example", "b.example"}
 
 
 READ = []
