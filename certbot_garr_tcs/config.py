@@ -16,6 +16,7 @@ from certbot_garr_tcs.challenges.parsing import section_from_keys
 from certbot_garr_tcs.challenges.sections import DNS_01, HTTP_01
 from certbot_garr_tcs.deploy.section import KEYS as TARGET_KEYS
 from certbot_garr_tcs.deploy.section import target_from_keys
+from certbot_garr_tcs.deploy.targets import clashes
 from certbot_garr_tcs.errors import ConfigError
 from certbot_garr_tcs.keys import MOST_PROBLEMS, could_be_secret, heading, nearest
 from certbot_garr_tcs.private import read_private
@@ -95,6 +96,7 @@ def parse(text: str, path: Path) -> Configuration:
             solver, found = section_from_keys(section, path, read)
             solvers += [solver] if solver else []
         problems += found
+    problems += clashes(targets)
     if problems:
         raise _refused(path, problems)
     return Configuration(path, account, tuple(solvers), tuple(targets))

@@ -7,6 +7,7 @@ need, are imported when they are used.
 from __future__ import annotations
 
 import contextlib
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.challenges.solvers import Solvers
     from certbot_garr_tcs.config import Configuration
     from certbot_garr_tcs.deploy_setup import Deployment
+    from certbot_garr_tcs.errors import GarrTcsError
     from certbot_garr_tcs.state import StateFolder
+
+logger = logging.getLogger(__name__)
 
 
 class Configurator(
@@ -52,6 +56,8 @@ class Configurator(
         self._session: Session | None = None
         self._deployment: Deployment | None = None
         self._is_prepared = False
+        self._keeps_installer = False
+        self._missing: GarrTcsError | None = None
 
     @classmethod
     def add_parser_arguments(cls, add: Callable[..., None]) -> None:
@@ -95,12 +101,23 @@ class Configurator(
                 failure_hints.explain_failures(selected, self.name, Path(self.config.renewal_configs_dir))
                 self._solvers = Solvers(settings.solvers if settings else (), state, self.config)
                 self._clean_up_stale()
+                self._choose_installer_of_renewal()
+
+    def _choose_installer_of_renewal(self) -> None:
+        """Become the installer of a lineage that has none, too, as ``options`` sees to for new ones.
+
+        Certbot has chosen plugins by now, but asks anew which installer takes part in updates after the renewal.
+        """
+        if self.config.verb == "renew" and not self.config.installer:
+            self.config.configurator = self.name
+            self._keeps_installer = True
 
     def _read(self) -> tuple[Configuration | None, StateFolder]:
-        from certbot_garr_tcs import config  # noqa: PLC0415
+        from certbot_garr_tcs import config, options  # noqa: PLC0415
         from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
 
         settings = config.load_named(self.conf("config"), self.config.config_dir)
+        options.report_at_exit(self.conf("config"), self.config.config_dir)
         return settings, StateFolder(Path(self.config.work_dir))
 
     def _clean_up_stale(self) -> None:
@@ -164,13 +181,13 @@ class Configurator(
         from certbot_garr_tcs.deploy.reading import lineage_of  # noqa: PLC0415
 
         with self._deploying() as deployment:
-            deployment.rollout.remember(lineage_of(Path(cert_path), Path(self.config.renewal_configs_dir)))
+            deployment.remember(lineage_of(Path(cert_path), Path(self.config.renewal_configs_dir)))
 
     def save(self, title: str | None = None, temporary: bool = False) -> None:  # noqa: ARG002
         """Write and test, when Certbot has told all names; it calls this without a title after each."""
         if title is not None:
             with self._deploying() as deployment:
-                deployment.rollout.save()
+                deployment.save(self.name, self.conf("config"), is_all=self.config.verb == "install")
 
     def renew_deploy(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Write and test for a lineage that was just renewed."""
@@ -182,13 +199,38 @@ class Configurator(
         if self.config.disable_renew_updates and self.config.verb in {"certonly", "renew"}:
             return
         with self._deploying() as deployment:
-            deployment.rollout.restart()
+            self._deploy_and_check_names(deployment, deployment.rollout.restart)
 
     def generic_updates(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Converge the lineage's targets, due or not: drift is mended, and what failed is tried again."""
         self._clean_up_stale()
         with self._deploying() as deployment:
-            deployment.converge(lineage)
+            if self._keeps_installer:
+                deployment.keep_installer(lineage, self.name)
+                self._deploy_and_check_names(deployment, lambda: deployment.converge(lineage))
+            else:
+                deployment.converge(lineage)
+
+    def _deploy_and_check_names(self, deployment: Deployment, deploy: Callable[[], None]) -> None:
+        """Deploy what was issued, and fail all the same where it has fewer names than were asked for."""
+        from certbot_garr_tcs import compat  # noqa: PLC0415
+        from certbot_garr_tcs.errors import DeployError  # noqa: PLC0415
+
+        missing = None
+        if self.config.verb in {"certonly", "run", "renew"}:
+            missing = deployment.missing_names(compat.identifiers(self.config))
+        if missing and self.config.allow_subset_of_names:
+            logger.error("%s", missing)  # --quiet hides what is less
+            missing = None
+        try:
+            deploy()
+        except DeployError as error:
+            if missing:
+                raise DeployError(f"{error.message}; moreover, {missing.message}", error.hint) from error
+            raise
+        self._missing = missing
+        if missing and self.config.verb != "run":
+            raise missing
 
     def recovery_routine(self) -> None:
         """Roll back what is open, from this run or from one that crashed."""
@@ -207,7 +249,15 @@ class Configurator(
         """Do nothing: each target has a test of its own, and the rollout runs it."""
 
     def supported_enhancements(self) -> list[str]:
-        """Support none: we write certificates, not a server's configuration."""
+        """Support none: we write certificates, not a server's configuration.
+
+        Certbot asks once ``run`` has deployed. (At an error of ``restart`` it would say that nothing is deployed.)
+        """
+        from certbot_garr_tcs import compat  # noqa: PLC0415
+
+        with compat.user_errors(errors.PluginError):
+            if self._missing:
+                raise self._missing
         return []
 
     def enhance(self, domain: str, enhancement: str, options: list[str] | str | None = None) -> None:  # noqa: ARG002

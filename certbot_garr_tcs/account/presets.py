@@ -19,7 +19,7 @@ class CaPreset:
 
     Exactly one of ``directory_url`` (the same for everybody) and ``domain`` (a URL per ACME account, on a host in
     this domain) is there. ``url_shapes`` and ``wrong_shapes``: regular expressions of host and path, for what is
-    known to be right and to be wrong; a CA may come up with others. ``ocsp`` and ``contact_required``:
+    known to be right and to be wrong; a CA may come up with others. ``ocsp``, ``contact_required`` and ``eab_once``:
     ``None`` is not known, and nothing is refused for it. ``most_names``: more than these have been
     refused. ``caa``: the issuer domain name of RFC 8659. ``garr_since``/``garr_until``: when GARR
     members got their certificates there. ``source``: where the facts were read, and when.
@@ -37,7 +37,7 @@ class CaPreset:
     url_example: str = ""
     staging_directory_url: str | None = None
     eab_required: bool = True
-    eab_once: bool = True
+    eab_once: bool | None = True
     contact_required: bool | None = None
     ocsp: bool | None = None
     most_names: int | None = None
@@ -126,6 +126,7 @@ _ALL = (
             r"[^/]+(/acme)?/(x+|uuid|alias|token|your[^/]*)/directory",
         ),
         url_example="https://acme-v02.harica.gr/acme/<uuid>/directory",
+        eab_once=None,
         contact_required=True,
         ocsp=False,
         most_names=20,

@@ -94,7 +94,8 @@ KNOWN = (
         shown="`accountDoesNotExist`; an account that is not valid, deactivated or revoked",
         pattern=r"^accountDoesNotExist:|account\b.*\b(not valid|deactivated|revoked)\b",
         meaning="the CA has closed the account that this server uses, or never knew it",
-        step="Write a new pair of key ID and HMAC key, from {portal}, into garr-tcs.ini.",
+        step="Write a new pair of key ID and HMAC key, from {portal}, into garr-tcs.ini, and run: certbot register "
+        "--garr-tcs",
         source="RFC 8555 §7.3.6, Boulder's texts; read 2026-11",
     ),
     KnownRefusal(

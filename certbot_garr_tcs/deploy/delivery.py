@@ -71,10 +71,8 @@ class Deliverer:
             found = plan(target, material, entry)
             fingerprint = material.fingerprint
             wanted = self._good(target, fingerprint, found)
-            about = {
+            about: dict[str, object] = {
                 "title": target.title,
-                "reload": list(target.reload),
-                "timeout_seconds": target.command_timeout_seconds,
                 "before": entry.fingerprint,
                 "inputs": entry.inputs,
                 "outputs": entry.outputs,
@@ -104,7 +102,7 @@ class Deliverer:
             outcome=states.HELD,
             hold=hold,
         )
-        about = {**before, "restored": True, "reload": list(target.reload)}
+        about = {**before, "restored": True}
         transaction = self._write(target, changes, about)
         return Delivery(target, before["before"], names, entry, wanted, transaction)
 
@@ -151,16 +149,16 @@ class Deliverer:
         return None
 
     def _test(self, target: Target) -> None:
-        if target.test:
-            self._hands.run(target.test, target.command_timeout_seconds)
+        for command in target.tests:
+            self._hands.run(command, target.command_timeout_seconds)
 
     def _reload(self, target: Target) -> None:
-        if target.reload:
-            self._hands.run(target.reload, target.command_timeout_seconds)
+        for command in target.reloads:
+            self._hands.run(command, target.command_timeout_seconds)
 
     def _probe(self, delivery: Delivery, fingerprint: str) -> None:
-        probe, hands = delivery.target.probe, self._hands
-        if probe is not None and fingerprint:
+        hands = self._hands
+        for probe in delivery.target.probes if fingerprint else ():
             wait_until_served(probe, fingerprint, delivery.names, look=hands.look, clock=hands.clock, sleep=hands.sleep)
 
     def finish(self, delivery: Delivery) -> None:

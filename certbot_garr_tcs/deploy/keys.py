@@ -40,11 +40,13 @@ class DeployKeys(Keys):
             return default
         return mode
 
-    def command(self, key: str) -> tuple[str, ...]:
-        """Return an argument vector, split as a shell would split words."""
+    def commands(self, key: str) -> tuple[tuple[str, ...], ...]:
+        """Return argument vectors, split as a shell would split words: one for each line, and none twice."""
         value = self.value(key)
-        if value is None:
-            return ()
+        found = [self._command(key, line) for line in value.splitlines()] if value else []
+        return tuple(dict.fromkeys(words for words in found if words))
+
+    def _command(self, key: str, value: str) -> tuple[str, ...]:
         try:
             # Without quotes both say the same, and a timer's run reads hundreds of these.
             words = tuple(shlex.split(value) if _QUOTES.intersection(value) else value.split())

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 from certbot_garr_tcs.errors import DeployError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -99,7 +100,7 @@ def _names(certificate: x509.Certificate) -> set[str]:
     }
 
 
-def _covered(name: str, names: set[str]) -> bool:
+def covered(name: str, names: Collection[str]) -> bool:
     """Tell whether a certificate for ``names`` is good for ``name`` (RFC 9525 §6.3)."""
     lowered = name.lower()
     return lowered in names or f"*.{lowered.partition('.')[2]}" in names
@@ -114,19 +115,19 @@ def _wrong_with_key(key_pem: bytes, leaf: x509.Certificate) -> list[str]:
     return [] if same else ["privkey.pem is not the key of cert.pem"]
 
 
-def _wrong_with_time(leaf: x509.Certificate, now_seconds: float) -> list[str]:
+def _wrong_with_time(what: str, certificate: x509.Certificate, now_seconds: float) -> list[str]:
     now = dt.datetime.fromtimestamp(now_seconds, dt.timezone.utc)
-    begins, ends = validity(leaf)
+    begins, ends = validity(certificate)
     if now < begins:
-        return [f"cert.pem is valid only from {begins:%Y-%m-%d %H:%M} UTC; is the clock right?"]
-    return [f"cert.pem expired at {ends:%Y-%m-%d %H:%M} UTC"] if now >= ends else []
+        return [f"{what} is valid only from {begins:%Y-%m-%d %H:%M} UTC; is the clock right?"]
+    return [f"{what} expired at {ends:%Y-%m-%d %H:%M} UTC"] if now >= ends else []
 
 
 def problems(material: Material, now_seconds: float) -> list[str]:
     """Return what keeps the lineage from being deployed, in words; an empty list is good.
 
     The key is the certificate's, the chain leads upwards from the certificate without a gap, fullchain is
-    both in that order, the certificate is valid now and covers ``names``. Nothing is said about trust.
+    both in that order, all of them are valid now, and the certificate covers ``names``. Nothing is said about trust.
     """
     try:
         leaves, chain = load_certificates(material.cert_pem), load_certificates(material.chain_pem)
@@ -145,8 +146,11 @@ def problems(material: Material, now_seconds: float) -> list[str]:
     ]
     if fullchain != [leaf, *chain]:
         found.append("fullchain.pem is not cert.pem followed by chain.pem")
-    found += _wrong_with_time(leaf, now_seconds)
-    missing = [name for name in material.names if not _covered(name, _names(leaf))]
+    found += _wrong_with_time("cert.pem", leaf, now_seconds)
+    for number, upper in enumerate(chain, 1):
+        title = f"certificate {number} of chain.pem ({upper.subject.rfc4514_string()})"
+        found += _wrong_with_time(title, upper, now_seconds)
+    missing = [name for name in material.names if not covered(name, _names(leaf))]
     if missing:
         found.append(f"cert.pem does not cover {', '.join(missing)}")
     return found

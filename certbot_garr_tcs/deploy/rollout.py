@@ -12,7 +12,6 @@ from certbot_garr_tcs.deploy.locks import Locks
 from certbot_garr_tcs.deploy.material import dns_names
 from certbot_garr_tcs.deploy.plan import is_right
 from certbot_garr_tcs.deploy.recovery import put_back
-from certbot_garr_tcs.deploy.targets import clashes
 from certbot_garr_tcs.deploy.together import caught, raise_together
 from certbot_garr_tcs.errors import DeployError
 
@@ -208,9 +207,6 @@ class Rollout:
             )
 
     def _deliver(self, target: Target, material: Material, *, finish: bool) -> list[DeployError]:
-        clash = clashes(self._targets).get(target.title)  # two targets that are right cannot clash
-        if clash:
-            return [DeployError(clash, "Give each target paths of its own.")]
         try:
             delivery = self._deliverer.prepare(target, material)
             if finish:

@@ -16,7 +16,7 @@ from certbot_garr_tcs.deploy.targets import (
     Probe,
     Target,
 )
-from certbot_garr_tcs.keys import did_you_mean, heading
+from certbot_garr_tcs.keys import could_be_secret, did_you_mean, heading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +48,9 @@ KEYS = (
 
 STARTTLS_PORTS = {25: "smtp", 587: "smtp", 143: "imap", 389: "ldap", 5432: "postgres"}
 """Ports where TLS never begins at once (IANA's registry of service names): the default there."""
+
+_COMMANDS = ("test", "reload")
+"""Keys of which a section with several presets has several values, one a line."""
 
 _PIECES = ("cert", "chain", "fullchain", "key")
 
@@ -88,7 +91,7 @@ def _host_and_port(value: str) -> tuple[str, int] | None:
     return match.group(1) or match.group(2), int(match.group(3))
 
 
-def _probe(read: DeployKeys) -> Probe | None:
+def _probes(read: DeployKeys) -> tuple[Probe, ...]:
     value = read.text("probe")
     starttls = read.one_of("probe-starttls", (*STARTTLS, "none"))
     timeout_seconds = read.seconds("probe-timeout", 30.0)
@@ -97,15 +100,17 @@ def _probe(read: DeployKeys) -> Probe | None:
         for key in ("probe-starttls", "probe-name", "probe-timeout"):
             if read.value(key) is not None:
                 read.wrong(key, "says how to probe, but not where; add probe = host:port")
-        return None
-    address = _host_and_port(value)
-    if address is None:
-        read.wrong("probe", "is not host:port; write for example www.example.it:443 or [::1]:443")
-        return None
-    host, port = address
-    if starttls is None:
-        starttls = STARTTLS_PORTS.get(port)
-    return Probe(host, port, None if starttls == "none" else starttls, server_name, timeout_seconds)
+        return ()
+    probes = []
+    for word in value.split():
+        address = _host_and_port(word)
+        if address is None:
+            read.wrong("probe", "is not host:port; write for example www.example.it:443 or [::1]:443")
+            continue
+        host, port = address
+        kind = starttls or STARTTLS_PORTS.get(port)
+        probes.append(Probe(host, port, None if kind == "none" else kind, server_name, timeout_seconds))
+    return tuple(probes)
 
 
 def _outputs(read: DeployKeys) -> tuple[Output, ...]:
@@ -124,17 +129,29 @@ def _outputs(read: DeployKeys) -> tuple[Output, ...]:
     return tuple(outputs)
 
 
+def _password_file(read: DeployKeys, base: Path) -> Path | None:
+    written = read.values.get("pkcs12-password-file", "")
+    if could_be_secret(written) and not written.startswith("/"):
+        read.wrong("pkcs12-password-file", "looks like the password itself; name a file that holds it")
+        return None
+    return read.path("pkcs12-password-file", base)
+
+
 def _with_preset(read: DeployKeys, family: str) -> dict[str, str]:
-    """Return the section's keys on top of its preset's; an empty value drops the preset's."""
+    """Return the section's keys on top of its presets'; an empty value drops the presets'."""
     keys = dict(read.values)
-    preset = keys.pop("preset", None)
-    if preset is not None and preset not in PRESETS:
-        read.wrong(
-            "preset",
-            f"is none of {', '.join(PRESETS)}{did_you_mean(preset, PRESETS)}",
-        )
-        preset = None
-    base = PRESETS[preset].keys_for(family, keys.get("lineage", "")) if preset else {}
+    base: dict[str, str] = {}
+    keys.pop("preset", None)
+    for preset in (read.value("preset") or "").replace(",", " ").split():
+        if preset not in PRESETS:
+            read.wrong("preset", f"is none of {', '.join(PRESETS)}{did_you_mean(preset, PRESETS)}")
+            continue
+        for key, value in PRESETS[preset].keys_for(family, keys.get("lineage", "")).items():
+            if key in _COMMANDS and key in base:
+                base[key] += f"\n{value}"
+            elif base.setdefault(key, value) != value and key not in keys:
+                how = "give each service a section of its own" if key in OUTPUTS else f"write {key} yourself"
+                read.wrong("preset", f"has several services that differ in {key}; {how}")
     for key, value in keys.items():
         if not value and key not in base:
             read.value(key)  # notes that it is empty
@@ -166,7 +183,7 @@ def target_from_keys(
         read.wrong("lineage", "is no name of a lineage; write the one that certbot certificates shows")
     outputs = _outputs(read)
     owner, group = _owner(read)
-    password_file = read.path("pkcs12-password-file", source.parent)
+    password_file = _password_file(read, source.parent)
     keystore = any(output.kind == "pkcs12" for output in outputs)
     if keystore and read.value("pkcs12-password-file") is None:
         read.wrong("pkcs12-password-file", "is missing; pkcs12 needs a file that holds the password")
@@ -184,11 +201,11 @@ def target_from_keys(
         pkcs12_legacy=read.flag("pkcs12-legacy") or False,
         mkdir=read.flag("mkdir") or False,
         follow_symlinks=read.flag("follow-symlinks") or False,
-        test=read.command("test"),
-        reload=read.command("reload"),
+        tests=read.commands("test"),
+        reloads=read.commands("reload"),
         command_timeout_seconds=read.seconds("command-timeout", 60.0),
-        probe=_probe(read),
+        probes=_probes(read),
     )
-    if not read.problems and not (outputs or target.reload):
+    if not read.problems and not (outputs or target.reloads):
         read.wrong("fullchain", "is missing, and so is every other file and reload; name at least one of them")
     return (None if read.problems else target), read.problems

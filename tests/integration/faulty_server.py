@@ -11,7 +11,8 @@
 - ``times``: how often, then it is healed; without it, always.
 
 ``processing`` is another one: ``{"seconds": N}`` makes the issuer slow, so that finalize answers
-``processing`` with Retry-After. It needs the option ``enrollment_seconds`` below N.
+``processing`` with Retry-After. It needs the option ``enrollment_seconds`` below N. ``left_out``:
+``{"names": [NAME, …]}`` are missing in what is issued, whatever was asked for.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from certbot_garr_tcs.sandbox.server import load_application, problem, serve
@@ -119,12 +121,31 @@ def slow_down_issuing(faults: Faults) -> None:
     CAhandler.enroll = slow
 
 
+def leave_names_out(faults: Faults) -> None:
+    """Let the CA handler read a CSR as if some names were not there, as ``left_out`` says."""
+    from cryptography import x509  # noqa: PLC0415
+
+    from certbot_garr_tcs.sandbox.issuing import CAhandler  # noqa: PLC0415
+
+    faithful = CAhandler._cert_extension_apply
+
+    def forgetful(self: Any, builder: Any, ca_cert: Any, request: Any) -> Any:
+        unwanted = faults.read().get("left_out", {}).get("names", [])
+        extension = request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        names = [name for name in extension.value if name.value not in unwanted]
+        left = x509.Extension(extension.oid, extension.critical, x509.SubjectAlternativeName(names))
+        return faithful(self, builder, ca_cert, SimpleNamespace(extensions=[left], public_key=request.public_key))
+
+    CAhandler._cert_extension_apply = forgetful
+
+
 def main() -> None:
     """Serve the folder that is the only argument."""
     folder = Path(sys.argv[1]).resolve()
     faults = Faults(folder)
     application = load_application(folder)
     slow_down_issuing(faults)
+    leave_names_out(faults)
     serve(faulty(application, faults), folder)
 
 

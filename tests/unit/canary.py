@@ -72,6 +72,7 @@ FILES = (
     "[deploy www]\nlineage = www\nreload = x\nprobe = SECRET\n",
     "[deploy www]\nlineage = www\nreload = x\nprobe-starttls = SECRET\n",
     "[deploy www]\nlineage = www\nreload = 'SECRET' '\n",
+    "[deploy www]\nlineage = www\npkcs12 = /x\npkcs12-password-file = xSECRET\n",
     "[deploy www]\nlineage = www\ncommand-timeout = SECRET\nreload = x\n",
 )
 """Files that a small mistake made wrong; SECRET stands for the secret."""

@@ -110,6 +110,10 @@ def test_a_file_without_account_says_nothing_about_the_ca(write, text):
         ("[acount]\n", 'did you mean "account"'),
         ("[something]\n", "line 1 begins no section; there are [account]"),
         ("[deploy]\n", "needs a name"),
+        (
+            "[deploy a]\npreset = postfix\nlineage = m\n[deploy b]\npreset = dovecot\nlineage = m\n",
+            "[deploy b] fullchain, key: the same path as in [deploy a]",
+        ),
         ("[account x]\n", "takes no name"),
         ("[account]\neab-kidd = x\n", 'did you mean "eab-kid"'),
         ("[account]\nzzz = x\n", "[account] line 2 is no key of this section"),
