@@ -139,7 +139,7 @@ def reading(text: str, path: Path) -> str:
     except ConfigError as error:
         return said(error)
     return repr([(section.title, section.how) for section in loaded.solvers]) + repr(
-        [(target.title, target.lineage, target.owner, target.probe) for target in loaded.targets]
+        [(target.title, target.lineage, target.owner, target.probes) for target in loaded.targets]
     )
 
 
