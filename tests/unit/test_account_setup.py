@@ -202,6 +202,22 @@ def test_an_account_is_registered_beside_those_of_other_key_ids(settle, tmp_path
     assert config.account == "new"
 
 
+def test_looking_takes_no_account_of_another_key_id(settle, tmp_path):
+    """What registers nothing names what is missing instead of another one's account."""
+    make_account(tmp_path, PLACE, "old")
+    Rosters(StateFolder(tmp_path)).write(URL, Roster({"old": "of another"}))
+    with pytest.raises(AccountError, match="made none of the accounts.*Name one with --account ID"):
+        settle("show_account", registers=False)
+
+
+def test_an_account_without_eab_is_used_and_no_key_id_is_noted(tmp_path):
+    """Where no pair was offered, none made it."""
+    config, rosters = argparse.Namespace(account=None), Rosters(StateFolder(tmp_path))
+    choice.remember_made(config, rosters, Selection(URL), "new")
+    assert config.account == "new"
+    assert rosters.read(URL) == Roster()
+
+
 def test_one_pair_is_offered_once_in_a_renewal_run(settle):
     """Certbot asks for each lineage that is due, and a refused pair is refused again."""
     settle("renew")
