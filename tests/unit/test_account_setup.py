@@ -206,7 +206,7 @@ def test_looking_takes_no_account_of_another_key_id(settle, tmp_path):
     """What registers nothing names what is missing instead of another one's account."""
     make_account(tmp_path, PLACE, "old")
     Rosters(StateFolder(tmp_path)).write(URL, Roster({"old": "of another"}))
-    with pytest.raises(AccountError, match="made none of the accounts.*Name one with --account ID"):
+    with pytest.raises(AccountError, match=r"made none of the accounts.*Name one with --account ID"):
         settle("show_account", registers=False)
 
 
