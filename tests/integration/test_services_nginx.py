@@ -165,7 +165,8 @@ def test_a_deployment_killed_anywhere_leaves_nginx_serving(site):
             break
         killed += 1
         site.process().recover()
-        subprocess.run(site.target.test, check=True)
+        (test,) = site.target.tests
+        subprocess.run(test, check=True)
         site.process().converge(LINEAGE)
         assert site.served() == new.fingerprint
     assert killed >= 10

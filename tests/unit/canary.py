@@ -6,6 +6,7 @@ import base64
 import random
 import re
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
 from certbot_garr_tcs import config
@@ -13,7 +14,6 @@ from certbot_garr_tcs.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FILES = (
     "[account]\neab-kid = kid-1\neab-hmac-key: SECRET\n",
@@ -141,6 +141,14 @@ def reading(text: str, path: Path) -> str:
     return repr([(section.title, section.how) for section in loaded.solvers]) + repr(
         [(target.title, target.lineage, target.owner, target.probes) for target in loaded.targets]
     )
+
+
+def check_files(seed: int, count: int) -> None:
+    """Fail where what is said of a file with mistakes has a piece of a secret, or is long."""
+    for text, secrets in files(seed=seed, count=count):
+        told = reading(text, Path("/nowhere/garr-tcs.ini"))
+        assert not any(shown(secret, told) for secret in secrets), text
+        assert len(told) < 20000, text
 
 
 def spoilt(rng: random.Random) -> tuple[str, tuple[str, ...]]:

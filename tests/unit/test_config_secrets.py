@@ -1,9 +1,7 @@
 """No mistake in a file makes a message show a secret of it."""
 
-from pathlib import Path
-
 import pytest
-from canary import FILES, files, reading, said, shown
+from canary import FILES, check_files, said, shown
 
 from certbot_garr_tcs import config
 from certbot_garr_tcs.errors import ConfigError
@@ -26,8 +24,5 @@ def test_a_small_mistake_shows_no_secret(tmp_path, mistake, secret):
 
 
 def test_files_with_mistakes():
-    """A few thousand files, each with mistakes of its own; ``make test`` reads very many more."""
-    for text, secrets in files(seed=23, count=1000):
-        told = reading(text, Path("/nowhere/garr-tcs.ini"))
-        assert not any(shown(secret, told) for secret in secrets), text
-        assert len(told) < 20000
+    """A thousand files, each with mistakes of its own; ``make test`` reads very many more."""
+    check_files(seed=23, count=1000)
