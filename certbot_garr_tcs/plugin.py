@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.challenges.session import Session
     from certbot_garr_tcs.challenges.solvers import Solvers
     from certbot_garr_tcs.config import Configuration
-    from certbot_garr_tcs.deploy_setup import Deployment
+    from certbot_garr_tcs.deploy_setup import CertbotInstaller
     from certbot_garr_tcs.state import StateFolder
 
 
@@ -49,7 +49,7 @@ class Configurator(
         super().__init__(config, name)
         self._solvers: Solvers
         self._session: Session | None = None
-        self._deployment: Deployment | None = None
+        self._installer: CertbotInstaller | None = None
         self._is_prepared = False
 
     @classmethod
@@ -142,57 +142,55 @@ class Configurator(
             return ""
         return self._session.describe([_challenge(achall) for achall in failed_achalls])
 
-    # Installer: every door leads to the same rollout
+    # Installer: every call leads to the same deployment
 
     def get_all_names(self) -> Iterable[str]:
         """Offer no names: garr-tcs.ini knows lineages, and asks nobody's web server."""
         return ()
 
     def deploy_cert(self, domain: str, cert_path: str, key_path: str, chain_path: str, fullchain_path: str) -> None:  # noqa: ARG002  (Certbot's signature)
-        """Remember the lineage; Certbot calls this once for each name."""
-        from certbot_garr_tcs.deploy.reading import lineage_of  # noqa: PLC0415
-
-        with self._deploying() as deployment:
-            deployment.rollout.remember(lineage_of(Path(cert_path), Path(self.config.renewal_configs_dir)))
+        """Note the lineage; Certbot calls this once for each name."""
+        with self._deploying() as installer:
+            installer.deploy_cert(installer.lineages.name_of(Path(cert_path)))
 
     def save(self, title: str | None = None, temporary: bool = False) -> None:  # noqa: ARG002
-        """Write and test, when Certbot has told all names; it calls this without a title after each."""
+        """Write and test, when Certbot has named everything; it calls this without a title after each name."""
         if title is not None:
-            with self._deploying() as deployment:
-                deployment.rollout.save()
+            with self._deploying() as installer:
+                installer.save()
 
     def renew_deploy(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Write and test for a lineage that was just renewed."""
-        with self._deploying() as deployment:
-            deployment.rollout.renew_deploy(deployment.given(lineage))
+        with self._deploying() as installer:
+            installer.renew_deploy(installer.add(lineage))
 
     def restart(self) -> None:
-        """Reload, probe and commit; after ``certonly``, which tells no lineage, converge every target."""
+        """Reload, probe and commit; after ``certonly``, which names no lineage, converge every target."""
         if self.config.disable_renew_updates and self.config.verb in {"certonly", "renew"}:
             return
-        with self._deploying() as deployment:
-            deployment.rollout.restart()
+        with self._deploying() as installer:
+            installer.restart()
 
     def generic_updates(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Converge the lineage's targets, due or not: drift is mended, and what failed is tried again."""
-        with self._deploying() as deployment:
-            deployment.converge(lineage)
+        """Converge the lineage's targets, due or not: drift is repaired, and what failed is tried again."""
+        with self._deploying() as installer:
+            installer.converge(installer.add(lineage))
 
     def recovery_routine(self) -> None:
-        """Roll back what is open, from this run or from one that crashed."""
-        with self._deploying() as deployment:
-            deployment.rollout.recover()
+        """Roll back what is open, from this run or from one that was interrupted."""
+        with self._deploying() as installer:
+            installer.recover()
 
     def rollback_checkpoints(self, rollback: int = 1) -> None:
         """Undo what this run deployed; as ``certbot rollback``, bring back the deployment before the last."""
-        with self._deploying() as deployment:
+        with self._deploying() as installer:
             if self.config.verb == "rollback":
-                deployment.rollout.restore(rollback)
+                installer.restore(rollback)
             else:
-                deployment.rollout.undo()
+                installer.undo()
 
     def config_test(self) -> None:
-        """Do nothing: each target has a test of its own, and the rollout runs it."""
+        """Do nothing: each target has a test of its own, which runs when it is deployed."""
 
     def supported_enhancements(self) -> list[str]:
         """Support none: we write certificates, not a server's configuration."""
@@ -203,25 +201,25 @@ class Configurator(
         raise errors.PluginError(f"{self.name} does no {enhancement}: configure it in the server itself")
 
     @contextlib.contextmanager
-    def _deploying(self) -> Iterator[Deployment]:
-        """Give the deployment of this run, and turn what it raises into what makes Certbot fail, and say why."""
+    def _deploying(self) -> Iterator[CertbotInstaller]:
+        """Give the installer of this run, and turn what it raises into what makes Certbot fail, and say why."""
         from certbot_garr_tcs import compat  # noqa: PLC0415
-        from certbot_garr_tcs.deploy_setup import converging  # noqa: PLC0415
+        from certbot_garr_tcs.deploy_setup import shared_installer  # noqa: PLC0415
         from certbot_garr_tcs.errors import DeployError  # noqa: PLC0415
 
         with compat.user_errors(errors.PluginError):
-            if self._deployment is None:
+            if self._installer is None:
                 which = (self.conf("config"), self.config.config_dir, self.config.work_dir)
-                self._deployment = self._deploy() if self._is_prepared else converging(which, self._deploy)
+                self._installer = self._build() if self._is_prepared else shared_installer(which, self._build)
             try:
-                yield self._deployment
+                yield self._installer
             except DeployError as error:
                 raise DeployError(f"deploy: {error.message}", error.hint) from error
 
-    def _deploy(self) -> Deployment:
-        from certbot_garr_tcs.deploy_setup import Deployment  # noqa: PLC0415
+    def _build(self) -> CertbotInstaller:
+        from certbot_garr_tcs.deploy_setup import CertbotInstaller  # noqa: PLC0415
 
-        return Deployment(self.config, *self._read(), display_util.notify)
+        return CertbotInstaller(self.config, *self._read(), display_util.notify)
 
 
 def _challenge(achall: Any) -> Challenge:
