@@ -75,7 +75,8 @@ class Configurator(
     def prepare(self) -> None:
         """Set CA and account, where we are the authenticator; open no port.
 
-        No name server is asked, but to withdraw what a killed run left behind.
+        No name server is asked, but to withdraw what a killed run left behind. A deployment that was interrupted is
+        rolled back first: whether the CA answers later or not.
         Errors are not ``PluginError``, whose ``repr`` Certbot would show, but for the one case where
         nobody chose us and Certbot is only making up a menu.
         """
@@ -87,6 +88,9 @@ class Configurator(
 
         with compat.user_errors(errors.ConfigurationError):
             settings, state = self._read()
+            if not self.config.dry_run:
+                self._installer = self._build()
+                self._installer.recover_first()
             # As installer alone we stand beside any authenticator, and leave its CA alone.
             if self.name in {self.config.authenticator, self.config.configurator}:
                 occasion = account_setup.occasion_of(self.config, display_util.notify)

@@ -106,6 +106,18 @@ class Installer:
         finally:
             self._locks.release_all()
 
+    def recover_first(self) -> None:
+        """Roll back what was interrupted, before the CA is asked; only say what could not be.
+
+        A certificate can be issued all the same, and whoever deploys to the target meets the error again.
+        """
+        try:
+            stuck: list[GarrTcsError] = list(self._recover().values())
+        except GarrTcsError as error:
+            stuck = [error]
+        for each in stuck:
+            self._environment.warn(f"deploy: {each}")
+
     def undo(self) -> None:
         """Undo what this process has written and not yet committed (``rollback_checkpoints`` in a run)."""
         self._is_over = True
