@@ -1,6 +1,8 @@
-# Two targets do all set-up on a fresh machine with Python and make:
-#   make demo   a practice CA, and the journey of a certificate on it; no root, nothing outside this folder
-#   make test   everything that is checked before a change lands
+# On a fresh machine with Python (3.9 or newer, with venv) and make; nothing is written outside this folder:
+#   make demo        a certificate's life on practice CAs: issue, deploy, renew, revoke; half a minute, no root
+#   make test-unit   style, types and unit tests; two minutes, no root, no server
+#   make test        all that is checked before a change lands, with real servers; as root (or with sudo that asks for no
+#                    password) it first INSTALLS THESE SERVERS with apt-get; else it says which tests it leaves out
 PYTHON ?= python3
 VENV := .venv
 CACHE := $(CURDIR)/.cache
@@ -12,7 +14,7 @@ WHEEL = $(firstword $(wildcard $(CACHE)/wheel/*.whl))
 export PIP_CACHE_DIR ?= $(CACHE)/pip
 export TMPDIR := $(CACHE)/tmp
 
-.PHONY: demo test packages wheel environment matrix lint unit integration coverage docs clean
+.PHONY: demo test test-unit packages wheel environment matrix lint unit integration coverage docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,12 +29,16 @@ test: packages environment matrix lint
 	@rm -f .coverage .coverage.*
 	@$(MAKE) --no-print-directory unit integration coverage
 
-$(BIN)/python:
+test-unit: environment lint
+	@$(BIN)/pytest -q -n 2 tests/unit
+
+# pip is what venv installs last. An environment without it is half-made, and is made anew.
+$(BIN)/pip:
 	@mkdir -p $(TMPDIR)
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # A fresh wheel each time: what is tested is what would be installed. Old build folders would leak into it.
-wheel: $(BIN)/python
+wheel: $(BIN)/pip
 	@mkdir -p $(TMPDIR)
 	@rm -rf build $(CACHE)/wheel
 	@$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w $(CACHE)/wheel .

@@ -37,8 +37,7 @@ def multiply(certbot: Certbot, count: int, installer: str | None) -> None:
             (root / "live" / name / f"{kind}.pem").symlink_to(f"../../archive/{name}/{kind}1.pem")
             seed[kind] = str(root / "live" / name / f"{kind}.pem")
         seed["archive_dir"] = str(root / "archive" / name)
-        if installer:
-            seed["renewalparams"]["installer"] = installer
+        seed["renewalparams"]["installer"] = str(installer)
         # Certbot asks the CA once in a while when to renew; that would measure the CA.
         later = (datetime.now() + timedelta(days=1)).isoformat(timespec="seconds")  # noqa: DTZ005  (Certbot's format)
         seed["acme_renewal_info"] = {"ari_retry_after": later}

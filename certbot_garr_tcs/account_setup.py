@@ -6,36 +6,27 @@ the subcommands that load no plugin.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from certbot_garr_tcs import compat, lineages
 from certbot_garr_tcs.account import rules, selection
-from certbot_garr_tcs.account.binding import Binding, key_id_problem, normalise_hmac_key
-from certbot_garr_tcs.account.roster import Roster, Rosters, choose
+from certbot_garr_tcs.account.binding import Binding, are_swapped, key_id_problem, normalise_hmac_key
+from certbot_garr_tcs.account.choice import Chosen, choose_account, remember_made
+from certbot_garr_tcs.account.occasion import Occasion
+from certbot_garr_tcs.account.presets import same_directory
+from certbot_garr_tcs.account.roster import Rosters
 from certbot_garr_tcs.account.selection import Run, Selection, Wish
+from certbot_garr_tcs.config import default_path
 from certbot_garr_tcs.errors import AccountError
 
 if TYPE_CHECKING:
+    from certbot_garr_tcs.account.settings import AccountSettings
     from certbot_garr_tcs.config import Configuration
     from certbot_garr_tcs.lineages import Lineage
     from certbot_garr_tcs.state import StateFolder
 
 
-@dataclass(frozen=True)
-class Occasion:
-    """Say what Certbot is about to do.
-
-    ``typed``: whether the user set an option of that name. ``registers``: whether Certbot would register
-    an account where there is none. ``notify``: shows one sentence to the user.
-    """
-
-    run: Run
-    typed: Callable[[str], bool]
-    notify: Callable[[str], None]
-    registers: bool = True
-    new_lineage: bool = False
+_RENEWS = frozenset({"renew", "reconfigure"})
 
 
 def occasion_of(config: Any, notify: Callable[[str], None]) -> Occasion:
@@ -64,24 +55,33 @@ def settle(config: Any, settings: Configuration | None, state: StateFolder, occa
     account = settings.account if settings else None
     lineage = _lineage(config)
     stored_server = _stored_server(config, occasion, lineage)
-    selected = selection.select(_wish(config, occasion, stored_server), account)
+    file = str(settings.path) if settings else f"{default_path(config.config_dir)} (which does not exist)"
+    selected = selection.select(_wish(config, occasion, stored_server, file), account)
     if occasion.run is Run.STAGING and not config.break_my_certs:
         _check_replacement(config, selected)
+    moves = config.verb in _RENEWS and _is_elsewhere(stored_server, selected)
     notices = list(selected.notices)
     # Only a renewal is sure to issue: certonly may yet find that nothing is due.
-    if config.verb == "renew" and occasion.run is Run.LIVE and stored_server not in {None, selected.directory_url}:
-        notices.append(_move_notice(config, lineage, str(stored_server), selected))
+    if config.verb == "renew" and occasion.run is Run.LIVE:
+        notices += _renewal_notices(_name(config, lineage), stored_server, selected, moves=moves)
     notices += _check_order(config, occasion, selected)
-    chosen, more = _choose_account(config, occasion, selected, stored_server, Rosters(state))
-    for notice in [*notices, *more]:
+    rosters = Rosters(state)
+    chosen = choose_account(config, occasion, selected, stored_server, rosters)
+    if moves:
+        notices += _leave_old_ca(config, occasion, _name(config, lineage), account)
+    if account and chosen.is_new:
+        notices += account.notices
+    for notice in [*notices, *chosen.notices]:
         occasion.notify(notice)
-    _apply(config, selected, chosen, registers=occasion.registers)
-    if account and occasion.new_lineage:
-        _apply_key_type(config, occasion, account.key_type, account.rsa_key_size)
+    _apply(config, selected, chosen)
+    if account:
+        _apply_key_type(config, occasion, account)
+    if chosen.is_new and chosen.there:
+        occasion.register(config, lambda made: remember_made(config, rosters, selected, made))
     return selected
 
 
-def _wish(config: Any, occasion: Occasion, stored_server: str | None) -> Wish:
+def _wish(config: Any, occasion: Occasion, stored_server: str | None, file: str) -> Wish:
     return Wish(
         run=occasion.run,
         server=config.server if occasion.typed("server") else None,
@@ -89,9 +89,11 @@ def _wish(config: Any, occasion: Occasion, stored_server: str | None) -> Wish:
         email=config.email if occasion.typed("email") else None,
         ca=config.tcs_ca,
         stored_server=stored_server,
+        renews=config.verb in _RENEWS,
         allow_live_dry_run=bool(config.tcs_allow_live_dry_run),
         public_server=compat.public_server(),
         public_staging=compat.public_staging(),
+        file=file,
     )
 
 
@@ -105,6 +107,8 @@ def _typed_binding(config: Any, occasion: Occasion) -> Binding | None:
         here, missing = ("--eab-kid", "--eab-hmac-key") if kid else ("--eab-hmac-key", "--eab-kid")
         raise AccountError(f"{here} stands alone", f"Give {missing} too; the CA's portal shows both together.")
     problem = key_id_problem(kid.strip())
+    if are_swapped(kid, secret):
+        problem = "and --eab-hmac-key are swapped: the long one is the HMAC key"
     if problem:
         raise AccountError(f"--eab-kid {problem}", "Better still, write both into garr-tcs.ini.")
     try:
@@ -116,15 +120,21 @@ def _typed_binding(config: Any, occasion: Occasion) -> Binding | None:
 
 def _lineage(config: Any) -> Lineage | None:
     """Return the lineage that this run is about, where it is there and can be told."""
-    found = lineages.find(Path(config.config_dir) / "renewal", config.certname, compat.identifiers(config))
+    name = config.certname or (compat.renewing() if config.verb == "renew" else None)
+    found = lineages.find(lineages.folder(config.config_dir), name, compat.identifiers(config))
     return found[0] if len(found) == 1 else None
+
+
+def _name(config: Any, lineage: Lineage | None) -> str:
+    return lineage.name if lineage else ", ".join(compat.identifiers(config))
 
 
 def _check_replacement(config: Any, selected: Selection) -> None:
     if config.duplicate or config.csr:
         return  # a lineage of its own, or none
-    renewal_dir = Path(config.config_dir) / "renewal"
-    for lineage in lineages.replaceable(renewal_dir, config.certname, compat.identifiers(config)):
+    for lineage in lineages.replaceable(
+        lineages.folder(config.config_dir), config.certname, compat.identifiers(config)
+    ):
         rules.check_replacement(selected, lineage.name, lineage.server)
 
 
@@ -132,13 +142,41 @@ def _stored_server(config: Any, occasion: Occasion, lineage: Lineage | None) -> 
     """Return the lineage's CA: at a renewal Certbot has put it where ``--server`` would be, but not in dry runs."""
     if lineage:
         return lineage.server
-    renewing = config.verb in {"renew", "reconfigure"} and occasion.run in {Run.LIVE, Run.RECONFIGURE}
+    renewing = config.verb in _RENEWS and occasion.run in {Run.LIVE, Run.RECONFIGURE}
     return str(config.server) if renewing and not occasion.typed("server") else None
 
 
-def _move_notice(config: Any, lineage: Lineage | None, stored_server: str, selected: Selection) -> str:
-    name = lineage.name if lineage else ", ".join(compat.identifiers(config))
-    return f"Lineage {name} moves from {selection.ca_title(stored_server)} to {selected.title}."
+def _is_elsewhere(stored_server: str | None, selected: Selection) -> bool:
+    """Tell whether a lineage's CA is another one than is asked now, or in earnest."""
+    return stored_server is not None and not any(
+        same_directory(stored_server, url) for url in (selected.directory_url, selected.live_url)
+    )
+
+
+def _renewal_notices(name: str, stored_server: str | None, selected: Selection, *, moves: bool) -> list[str]:
+    if not same_directory(selected.directory_url, selected.live_url):
+        said = (
+            f"Lineage {name} stays at the staging directory {selected.directory_url}, where it was made as a trial. "
+            f"For a real certificate: certbot certonly --garr-tcs --cert-name {name} --force-renewal -d …"
+        )
+        return [said]
+    return [f"Lineage {name} moves from {selection.ca_title(str(stored_server))} to {selected.title}."] if moves else []
+
+
+def _leave_old_ca(config: Any, occasion: Occasion, name: str, account: AccountSettings | None) -> list[str]:
+    """Leave behind what only the old CA knows; say so, and what stays although the file says otherwise."""
+    notices = []
+    profile = getattr(config, "required_profile", None)  # since 4.0; a preferred one is asked for where the CA has it
+    if profile and not occasion.typed("required_profile"):
+        config.required_profile = None
+        notices.append(f"The required_profile of lineage {name}, {profile}, is dropped: it is the old CA's.")
+    if account and account.key_type and account.key_type != config.key_type and not occasion.typed("key_type"):
+        notices.append(
+            f"Lineage {name} keeps its key type, {config.key_type}: key-type in {account.source} is for new "
+            "certificates. To change it: certbot renew --force-renewal "
+            f"--cert-name {name} --key-type {account.key_type}"
+        )
+    return notices
 
 
 def _check_order(config: Any, occasion: Occasion, selected: Selection) -> list[str]:
@@ -153,85 +191,26 @@ def _check_order(config: Any, occasion: Occasion, selected: Selection) -> list[s
     return notices + ([many] if many else [])
 
 
-def _choose_account(
-    config: Any, occasion: Occasion, selected: Selection, stored_server: str | None, rosters: Rosters
-) -> tuple[str | None, list[str]]:
-    """Return the account to use, ``None`` to register one, and what to tell the user."""
-    directory = selected.directory_url
-    there = compat.accounts(config, directory)
-    roster = rosters.read(directory).seeing(there)
-    stored = config.account if stored_server == directory or occasion.typed("account") else None
-    if occasion.typed("account"):
-        if config.account not in there:
-            # Certbot would say so too, but not before we had put another account in its place.
-            raise AccountError(
-                f"--account {config.account} is no account that is on this machine for {selected.title}",
-                f"Give one of {', '.join(there)}, or none." if there else "Leave --account out.",
-            )
-        if selected.binding:
-            roster = replace(roster, made_by={**roster.made_by, config.account: selected.binding.fingerprint})
-        rosters.write(directory, roster)
-        return str(config.account), []
-    chosen = choose(roster, there, selected, stored)
-    notices = []
-    if chosen is None and occasion.registers:
-        rules.check_registration(selected)
-        if stored:
-            notices.append(
-                f"Account {stored} at {selected.title} is not on this machine any more; a new one is registered."
-            )
-        notices.append(rules.registration_notice(selected))
-        if occasion.run is Run.DRY_RUN:
-            notices.append(
-                "In a dry run Certbot registers without an e-mail address. If the CA insists on one, run once: "
-                "certbot register --staging --garr-tcs"
-            )
-        roster = Roster(offered=selected.binding.fingerprint if selected.binding else None)
-    rosters.write(directory, roster)
-    return chosen, notices
-
-
-def _apply(config: Any, selected: Selection, account: str | None, *, registers: bool) -> None:
+def _apply(config: Any, selected: Selection, chosen: Chosen) -> None:
     config.server = selected.directory_url
-    config.account = account
-    if account is None and registers and selected.binding:
+    config.account = chosen.account
+    if chosen.is_new and selected.binding:
         config.eab_kid = selected.binding.key_id
         config.eab_hmac_key = selected.binding.hmac_key
     if selected.email and not config.email:
         config.email = selected.email
+    if config.eff_email is None:
+        config.eff_email = False  # the address is for the CA; Certbot would ask whether it may pass it on to the EFF
     if selected.agree_tos:
         config.tos = True
 
 
-def _apply_key_type(config: Any, occasion: Occasion, key_type: str | None, rsa_key_size: int | None) -> None:
-    if key_type and not occasion.typed("key_type"):
+def _apply_key_type(config: Any, occasion: Occasion, account: AccountSettings) -> None:
+    """Let a new lineage have the file's type of key, and one whose type the user changes to RSA the file's size."""
+    if occasion.new_lineage and account.key_type and not occasion.typed("key_type"):
         # Past Certbot's record of who set it: a new lineage takes it as its default, and one that exists
         # already keeps the type of its key, instead of an error that asks whether that is to change.
-        config.namespace.key_type = key_type
-    if rsa_key_size and not occasion.typed("rsa_key_size"):
-        config.rsa_key_size = rsa_key_size
-
-
-def settle_for_lineage(config: Any) -> None:
-    """Set the account for ``revoke --cert-name``: Certbot takes the server from the lineage by itself."""
-    lineage = _lineage(config)
-    if lineage is None or not lineage.server:
-        return
-    there = compat.accounts(config, lineage.server)
-    if lineage.account in there:
-        config.account = config.account or lineage.account
-    if not there and not config.key_path:
-        raise _nothing_to_revoke_with(selection.ca_title(lineage.server))
-
-
-def check_revocation(config: Any, selected: Selection) -> None:
-    """Raise ``AccountError`` where there is nothing to revoke with: Certbot would register an account for it."""
-    if config.account is None and not config.key_path:
-        raise _nothing_to_revoke_with(selected.title)
-
-
-def _nothing_to_revoke_with(title: str) -> AccountError:
-    return AccountError(
-        f"there is no account of {title} on this machine to revoke with",
-        "Revoke with the certificate's own key (--key-path), or in the CA's portal.",
-    )
+        config.namespace.key_type = account.key_type
+    changes = config.verb == "renew" and occasion.typed("key_type") and config.key_type == "rsa"
+    if account.rsa_key_size and (occasion.new_lineage or changes) and not occasion.typed("rsa_key_size"):
+        config.rsa_key_size = account.rsa_key_size

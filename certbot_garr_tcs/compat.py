@@ -8,15 +8,21 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import functools
+import logging
+import re
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
-from certbot import configuration, errors
+from certbot import configuration, errors, util
 
 from certbot_garr_tcs.errors import GarrTcsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+Command = Callable[[Any, Any], Any]
 
 _TYPED = frozenset({"COMMAND_LINE", "CONFIG_FILE", "ENV_VAR"})
 
@@ -43,9 +49,9 @@ def typed(config: Any, name: str) -> bool:
 def choose(namespace: argparse.Namespace, flag: str, name: str, roles: Iterable[str]) -> None:
     """Do for our flag what Certbot's own ``--nginx`` and its like do.
 
-    ``roles``: ``authenticator``, ``installer``. A role that is given to another plugin stays there: Certbot says what
-    does not go together. Before 2.7 the second parse of the command line knows nothing of what an action did: there
-    the flag is replaced by what it stands for.
+    ``roles``: ``authenticator``, ``installer``, or none. A role that is given to another plugin stays there: Certbot
+    says what does not go together. Before 2.7 the second parse of the command line knows nothing of what an action
+    did, and takes a flag of our own for an option with a value: there it is replaced by what it stands for.
     """
     ours = [role for role in roles if not getattr(namespace, role)]
     for role in ours:
@@ -58,6 +64,85 @@ def choose(namespace: argparse.Namespace, flag: str, name: str, roles: Iterable[
     if parser is not None and flag in parser.args:
         rest = [argument for argument in parser.args if argument != flag]
         parser.args[:] = rest + [f"--{role}={name}" for role in ours]
+
+
+def give_up(config: Any, name: str) -> bool:
+    """Take the role of authenticator from the plugin ``name``, as if nobody had given it; tell whether it had it.
+
+    Certbot then goes by what each lineage stores.
+    """
+    if name not in {config.authenticator, config.configurator}:
+        return False
+    if config.configurator == name:
+        config.namespace.configurator, config.namespace.installer = None, config.installer or name
+    config.namespace.authenticator = None
+    if not hasattr(configuration, "ArgumentSource"):
+        from certbot._internal import cli  # noqa: PLC0415
+
+        # Before 2.7 it goes by a second parse of the command line.
+        getattr(cli, "set_by_cli")("config_dir")  # noqa: B009  (gone since 2.7, so no attribute for mypy)
+        detector = getattr(cli, "set_by_cli").detector  # noqa: B009
+        if detector.authenticator == name:
+            detector.authenticator = detector.configurator = getattr(cli, "_Default")()  # noqa: B009
+    return True
+
+
+def wrap_command(wrapper: Callable[[Command, Any, Any], Any]) -> None:
+    """Have Certbot call ``wrapper(command, config, plugins)`` where it would call its subcommand's ``command``.
+
+    For subcommands that load no plugin, or not in time; to be called while Certbot is still parsing.
+    """
+    from certbot._internal import cli  # noqa: PLC0415
+
+    parser = cli.helpful_parser
+    if parser is not None:
+        command = parser.VERBS[parser.verb]
+        parser.VERBS[parser.verb] = lambda config, plugins: wrapper(command, config, plugins)
+
+
+_RENEWING: list[str] = []
+
+
+class _RenewalListener(logging.Handler):
+    """Remember which lineage Certbot has said that it is at."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = re.fullmatch(r"Processing\s+(.+)\.conf", record.getMessage().partition(": ")[2], re.DOTALL)
+        if said:
+            _RENEWING[:] = [said[1].rpartition("/")[2]]
+
+
+def watch_renewals() -> None:
+    """Listen to what ``certbot renew`` logs, for ``renewing``."""
+    _RENEWING.clear()
+    display = logging.getLogger("certbot._internal.display.obj")
+    if not any(isinstance(handler, _RenewalListener) for handler in display.handlers):
+        display.addHandler(_RenewalListener())
+
+
+def renewing() -> str | None:
+    """Return the name of the lineage that ``certbot renew`` is at, ``None`` where it has not said so.
+
+    Nothing in the configuration that a plugin gets says it, and names need not be one lineage's alone.
+    """
+    return _RENEWING[0] if _RENEWING else None
+
+
+def register_account(config: Any) -> str:
+    """Register an account with Certbot's own questions and messages, whatever accounts are there; return its ID.
+
+    Certbot itself registers only where there is none: so it does it in an empty folder, and what it made is moved to
+    the others, which are not touched.
+    """
+    from certbot._internal import main  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix=".garr-tcs-", dir=config.config_dir) as folder:
+        namespace = copy.copy(config.namespace)
+        namespace.config_dir, namespace.account = folder, None
+        empty = configuration.NamespaceConfig(namespace)
+        account = str(main._determine_account(empty)[0].id)  # noqa: SLF001
+        (Path(empty.accounts_dir) / account).rename(Path(config.accounts_dir) / account)
+    return account
 
 
 def verb() -> str:
@@ -111,6 +196,12 @@ def identifier(achall: Any) -> str:
     """Return the name or address of an annotated challenge; ``achall.identifier`` is there since 5.3."""
     known = getattr(achall, "identifier", None)
     return str(known.value if known is not None else achall.domain)
+
+
+@functools.cache
+def at_exit(function: Callable[..., None], *arguments: Any) -> None:
+    """Have a function called when Certbot has done everything else, once with the same arguments."""
+    util.atexit_register(function, *arguments)
 
 
 @contextlib.contextmanager

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configobj import ConfigObj, ConfigObjError, DuplicateError, NestingError, Section
-
+from certbot_garr_tcs import ini
+from certbot_garr_tcs.account.settings import KEYS as ACCOUNT_KEYS
 from certbot_garr_tcs.account.settings import account_from_keys
+from certbot_garr_tcs.challenges.parsing import KEYS as SOLVER_KEYS
 from certbot_garr_tcs.challenges.parsing import section_from_keys
 from certbot_garr_tcs.challenges.sections import DNS_01, HTTP_01
+from certbot_garr_tcs.deploy.section import KEYS as TARGET_KEYS
 from certbot_garr_tcs.deploy.section import target_from_keys
+from certbot_garr_tcs.deploy.targets import clashes
 from certbot_garr_tcs.errors import ConfigError
-from certbot_garr_tcs.keys import did_you_mean
+from certbot_garr_tcs.keys import MOST_PROBLEMS, could_be_secret, heading, nearest
 from certbot_garr_tcs.private import read_private
 
 if TYPE_CHECKING:
     from certbot_garr_tcs.account.settings import AccountSettings
     from certbot_garr_tcs.challenges.sections import SolverSection
     from certbot_garr_tcs.deploy.targets import Target
+    from certbot_garr_tcs.keys import Section
 
 FILE_NAME = "garr-tcs.ini"
 """The file's name in Certbot's ``--config-dir``, where nobody names another."""
 
 _KINDS = ("account", DNS_01, HTTP_01, "deploy")
+_KEYS = frozenset({*ACCOUNT_KEYS, *SOLVER_KEYS, *TARGET_KEYS})
+_LONGEST_NAME = 253  # of a DNS name, as text without the last dot (RFC 1035 §2.3.4)
+_LONGEST_PATH = 1024
 
 
 @dataclass(frozen=True)
@@ -41,9 +49,9 @@ class Configuration:
 def load(path: Path) -> Configuration:
     """Read and check a garr-tcs.ini; raise one ``ConfigError`` with every problem of it.
 
-    The file must belong to this user and to nobody else (``private.read_private``). No message shows a
-    value that could be a secret. ``certbot renew`` asks once for every lineage: a file that has not changed
-    meanwhile, nor its owner or mode, is read once in a process.
+    The file must belong to this user and to nobody else (``private.read_private``). No message shows what could
+    be a secret (``keys.could_be_secret`` has the rule). ``certbot renew`` asks once for every lineage: a file that
+    has not changed meanwhile, nor its owner or mode, is read once in a process.
     """
     try:
         seen = path.stat()
@@ -58,111 +66,90 @@ def _load_once(path: Path, _: tuple[int, ...]) -> Configuration:
 
 
 def _load(path: Path) -> Configuration:
-    sections, problems = _sections(read_private(path))
+    return parse(read_private(path), path)
+
+
+def parse(text: str, path: Path) -> Configuration:
+    """Return what the text of the file ``path`` says, or raise as ``load`` does."""
+    sections, problems = ini.split(text, _KEYS)
     account: AccountSettings | None = None
     solvers: list[SolverSection] = []
     targets: list[Target] = []
-    for title, values in sections:
-        kind, _, rest = title.partition(" ")
-        rest = rest.strip()
-        found: list[str] = []
-        if kind == "account" and not rest:
-            account, found = account_from_keys(values, path, lambda name: _read_beside(path, name))
-        elif kind in (DNS_01, HTTP_01):
-            solver, found = section_from_keys(kind, rest, values, path, lambda name: _read_beside(path, name))
-            solvers += [solver] if solver else []
-        elif kind == "deploy" and rest:
-            target, found = target_from_keys(rest, values, path)
+    seen: set[tuple[str, str]] = set()
+
+    def read(name: str) -> str:
+        return _read_beside(path, name)
+
+    for section in sections:
+        if len(problems) > MOST_PROBLEMS:
+            break
+        problem = _heading_problem(section, seen)
+        found = [f"line {section.line}{problem}"] if problem else []
+        if found:
+            pass
+        elif section.kind == "account":
+            account, found = account_from_keys(section, path, read)
+        elif section.kind == "deploy":
+            target, found = target_from_keys(section.name, section.values, path, lines=section.lines)
             targets += [target] if target else []
         else:
-            found = [f"[{title}] {_no_section(kind)}"]
+            solver, found = section_from_keys(section, path, read)
+            solvers += [solver] if solver else []
         problems += found
+    problems += clashes(targets)
     if problems:
-        many = f"{len(problems)} problems: " if len(problems) > 1 else ""
-        raise ConfigError(
-            f"{path}: {many}{'; '.join(problems)}",
-            "Mend the file and run the command again; nothing was sent to the CA.",
-        )
+        raise _refused(path, problems)
     return Configuration(path, account, tuple(solvers), tuple(targets))
+
+
+def _heading_problem(section: Section, seen: set[tuple[str, str]]) -> str | None:
+    """Return what is wrong with a section's heading, and add it to those that were ``seen``."""
+    kind, name = section.kind, section.name
+    if kind not in _KINDS:
+        near = nearest(kind, _KINDS)
+        if near:
+            return f': [{kind}] is no section; did you mean "{near}"?'
+        return " begins no section; there are [account], [dns-01 …], [http-01 …], [deploy …]"
+    same = (kind, name if kind == "deploy" else name.lower().rstrip("."))
+    if same in seen:
+        return f": {heading(kind, name)} stands there twice"
+    seen.add(same)
+    if kind == "deploy" and not name:
+        return ": [deploy] needs a name: [deploy NAME]"
+    return _name_problem(kind, name)
+
+
+def _name_problem(kind: str, name: str) -> str | None:
+    if kind == "account" and name:
+        return ": [account] takes no name; write [account]"
+    if len(name) > _LONGEST_NAME:
+        return f": the name of this [{kind} …] is longer than {_LONGEST_NAME} octets; no DNS name is"
+    if could_be_secret(name):
+        return f": the name of this [{kind} …] looks like a key or a password, and would be shown; choose another one"
+    return None
+
+
+def _refused(path: Path, problems: list[str]) -> ConfigError:
+    count = len(problems)
+    many = f"{count} problems: " if count > 1 else ""
+    if count > MOST_PROBLEMS:
+        many = f"more than {MOST_PROBLEMS} problems, of which these are the first: "
+    return ConfigError(
+        f"{path}: {many}{'; '.join(problems[:MOST_PROBLEMS])}",
+        "Correct the file and run the command again; nothing was sent to the CA.",
+    )
 
 
 def _read_beside(path: Path, name: str) -> str:
     """Read a private file that ``path`` names; a relative name is relative to the folder of ``path``."""
-    return read_private(path.parent / Path(name).expanduser())
-
-
-def _no_section(kind: str) -> str:
-    if kind == "deploy":
-        return "needs a name: [deploy NAME]"
-    if kind == "account":
-        return "takes no name: write [account]"
-    return f"is no section{did_you_mean(kind, _KINDS) or '; there are [account], [dns-01 …], [http-01 …], [deploy …]'}"
-
-
-def _sections(text: str) -> tuple[list[tuple[str, dict[str, str]]], list[str]]:
-    """Return headings and their keys (dashes, values unquoted), and what is wrong with the text itself."""
-    lines = text.splitlines()
-    try:
-        parsed = ConfigObj(lines, interpolation=False, list_values=False, raise_errors=False)
-    except ConfigObjError as error:
-        # The library's own texts quote the line, and a line may hold a secret: only its number goes on.
-        return [], [_syntax_problem(each) for each in (getattr(error, "errors", None) or [error])]
-    problems = [f'"{key}" stands before the first section; put it under [account]' for key in parsed.scalars]
-    sections = []
-    titles: set[str] = set()
-    for heading in parsed.sections:
-        section = parsed[heading]
-        title = (
-            " ".join(heading.split()).rstrip(".").lower()
-            if not heading.startswith("deploy")
-            else " ".join(heading.split())
+    named = Path(os.path.join(path.parent, os.path.expanduser(name)))  # noqa: PTH111, PTH118 - a Path raises for ~nobody
+    looks_like_a_path = "/" in name and len(name) <= _LONGEST_PATH and not could_be_secret(name)
+    if not looks_like_a_path and not os.path.lexists(named):
+        raise ConfigError(
+            "there is no such file" if "/" in name else f"there is no such file in {path.parent}",
+            "Give the path of a file that holds the secret, not the secret itself.",
         )
-        if title in titles:
-            problems.append(f"[{heading}] stands there twice")
-        titles.add(title)
-        problems += [
-            f"[[{nested}]] below [{heading}]: sections stand in single brackets" for nested in section.sections
-        ]
-        values, wrong = _values(section, heading, lines)
-        problems += wrong
-        sections.append((title, values))
-    return sections, problems
-
-
-def _syntax_problem(error: ConfigObjError) -> str:
-    where = f"line {error.line_number}"
-    if isinstance(error, DuplicateError):
-        return f"{where}: the same key or section stands there twice"
-    if isinstance(error, NestingError):
-        return f"{where}: the section's brackets do not match"
-    return f'{where} is neither "[section]" nor "key = value", or its quotes do not match'
-
-
-def _values(section: Section, heading: str, lines: list[str]) -> tuple[dict[str, str], list[str]]:
-    values: dict[str, str] = {}
-    problems: list[str] = []
-    for written in section.scalars:
-        key = written.lower().replace("_", "-")
-        if key in values:
-            problems.append(f"[{heading}] {key} stands there twice (dashes and underscores are the same)")
-            continue
-        value = section[written]
-        values[key] = _unquoted(value)
-        comment = section.inline_comments[written]
-        if comment and any(line.rstrip().endswith(f"{value}{comment}") for line in lines):
-            problems.append(
-                f"[{heading}] {key} has a # in it that no blank precedes, which would cut the value; put the whole "
-                "value in quotes"
-            )
-        if "\n" in value:
-            problems.append(f"[{heading}] {key} goes over several lines; put the value on one")
-    return values, problems
-
-
-def _unquoted(value: str) -> str:
-    """Strip one matching pair of outer quotes."""
-    pair = 2
-    return value[1:-1] if len(value) >= pair and value[0] == value[-1] and value[0] in "\"'" else value
+    return read_private(named)
 
 
 def default_path(config_dir: str) -> Path:

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
+_ESCAPE_SEQUENCES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\))")
+"""What colours a terminal's text, moves its cursor or sets its title (ECMA-48: CSI and OSC)."""
+
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Return a text on one line, without what could move a terminal's cursor."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Return text that comes from outside, as it may stand in a message or a log.
+
+    One line, without terminal escapes and control characters, which could hide or forge what the user reads; cut
+    to ``limit`` characters, the last of which is then an ellipsis.
+    """
+    head = _ESCAPE_SEQUENCES.sub("", text[: 8 * limit])  # a megabyte is not searched for what is cut off anyway
+    line = _one_line("".join(character if character.isprintable() else " " for character in head))
+    return line if len(line) <= limit and len(text) <= 8 * limit else f"{line[: limit - 1].rstrip()}…"
 
 
 class GarrTcsError(Exception):

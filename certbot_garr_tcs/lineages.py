@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configobj import ConfigObj, ConfigObjError
 
+from certbot_garr_tcs.errors import GarrTcsError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from cryptography.x509 import Certificate
 
 PIECES = ("cert", "chain", "fullchain", "privkey")
 """What a lineage is made of: ``live/NAME/PIECE.pem``."""
@@ -33,23 +41,115 @@ class Lineage:
         """Return the ID of the account that ordered it."""
         return self.params.get("account")
 
+    @property
+    def installer(self) -> str | None:
+        """Return the installer that its renewals use."""
+        return self._stored("installer")
+
+    @property
+    def config_file(self) -> str | None:
+        """Return the garr-tcs.ini of its own, where it has one."""
+        return self._stored("garr_tcs_config")
+
+    def _stored(self, key: str) -> str | None:
+        value = self.params.get(key)
+        return None if value == "None" else value  # as Certbot writes it
+
+    @property
+    def authenticator(self) -> str | None:
+        """Return the plugin that proves control of its names."""
+        return self.params.get("authenticator")
+
     def names(self) -> frozenset[str]:
         """Return the names of the certificate, in lower case; none where it cannot be read."""
-        from cryptography import x509  # noqa: PLC0415  (heavy, and seldom needed)
+        return _names_in(self.certificate)
 
+    def former_names(self) -> frozenset[str]:
+        """Return the names of the certificate before the current one; none where there is none."""
+        current = self.certificate.resolve()
+        match = re.fullmatch(r"cert(\d+)", current.stem)
+        return _names_in(current.with_name(f"cert{int(match.group(1)) - 1}.pem")) if match else frozenset()
+
+    def has_issuer_of(self, certificate: Path) -> bool:
+        """Tell whether a certificate has the same issuer as the lineage's: the organisation counts, if it is named.
+
+        One CA signs RSA and ECDSA keys with different keys of its own.
+        """
+        ours, other = _read_certificate(self.certificate), _read_certificate(certificate)
+        return ours is not None and other is not None and _issuer(ours) == _issuer(other)
+
+    def was_issued_since(self, since: float) -> bool:
+        """Tell whether the certificate was written at or after a time as of files."""
         try:
-            certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
-            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except (OSError, ValueError, x509.ExtensionNotFound):
-            return frozenset()
-        return frozenset(
-            [name.lower() for name in names.get_values_for_type(x509.DNSName)]
-            + [str(address) for address in names.get_values_for_type(x509.IPAddress)]
-        )
+            return self.certificate.stat().st_mtime >= since
+        except OSError:
+            return False
+
+
+def folder(config_dir: str) -> Path:
+    """Return where Certbot keeps its renewal files."""
+    return Path(config_dir) / "renewal"
+
+
+def _version(path: Path) -> tuple[int, ...] | None:
+    """Return what changes with a file, ``None`` where there is none: what was read of a version is read once.
+
+    ``certbot renew`` comes by once for every lineage that is due.
+    """
+    try:
+        seen = path.stat()
+    except OSError:
+        return None
+    return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+
+
+def _read_certificate(path: Path) -> Certificate | None:
+    """Read the first certificate of a file; ``None`` where there is none."""
+    from cryptography import x509  # noqa: PLC0415  (heavy, and seldom needed)
+
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _issuer(certificate: Certificate) -> list[str]:
+    from cryptography.x509.oid import NameOID  # noqa: PLC0415
+
+    organisations = certificate.issuer.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    return [str(name.value) for name in organisations] or [certificate.issuer.rfc4514_string()]
+
+
+def _names_in(certificate: Path) -> frozenset[str]:
+    version = _version(certificate)
+    return _names(certificate, version) if version else frozenset()
+
+
+@cache
+def _names(certificate: Path, _: tuple[int, ...]) -> frozenset[str]:
+    from cryptography import x509  # noqa: PLC0415  (heavy, and seldom needed)
+
+    read = _read_certificate(certificate)
+    try:
+        names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value if read else ()
+    except (ValueError, x509.ExtensionNotFound):
+        names = ()
+    if not names:
+        return frozenset()
+    return frozenset(
+        [name.lower() for name in names.get_values_for_type(x509.DNSName)]
+        + [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+    )
 
 
 def read_lineage(conf: Path) -> Lineage | None:
     """Read one renewal file; ``None`` where it is broken (Certbot reports that itself)."""
+    version = _version(conf)
+    return _read_lineage(conf, version) if version else None
+
+
+@cache
+def _read_lineage(conf: Path, _: tuple[int, ...]) -> Lineage | None:
     try:
         parsed = ConfigObj(str(conf), encoding="utf-8", default_encoding="utf-8", file_error=True)
     except (OSError, ConfigObjError, UnicodeDecodeError):
@@ -73,6 +173,33 @@ def read_lineages(renewal_dir: Path) -> Iterator[Lineage]:
             yield lineage
 
 
+def store(conf: Path, **params: str) -> bool:
+    """Change what a renewal file says, as its owner could with an editor; tell whether anything had to change.
+
+    Certbot stores options with a new certificate only. Its own locks are held while a plugin runs.
+    """
+    new = conf.with_name(f".{conf.name}.garr-tcs")
+    try:
+        parsed = ConfigObj(str(conf), encoding="utf-8", default_encoding="utf-8", file_error=True, interpolation=False)
+        stored = parsed["renewalparams"]
+        if all(stored.get(key) == value for key, value in params.items()):
+            return False
+        stored.update(params)
+        shutil.copy2(conf, new)
+        with new.open("wb") as file:
+            parsed.write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(conf)
+    except (OSError, ConfigObjError, UnicodeDecodeError, KeyError) as error:
+        new.unlink(missing_ok=True)
+        raise GarrTcsError(
+            f"cannot write {conf}: {error}",
+            f"Write under [renewalparams] there: {', '.join(map(' = '.join, params.items()))}",
+        ) from error
+    return True
+
+
 def find(renewal_dir: Path, cert_name: str | None, names: Iterable[str]) -> tuple[Lineage, ...]:
     """Return the lineage called ``cert_name``, or those whose certificate has exactly these names."""
     if cert_name:
@@ -91,3 +218,15 @@ def replaceable(renewal_dir: Path, cert_name: str | None, names: Iterable[str]) 
         return find(renewal_dir, cert_name, ())
     wanted = frozenset(name.lower() for name in names)
     return tuple(lineage for lineage in read_lineages(renewal_dir) if lineage.names() and lineage.names() <= wanted)
+
+
+def holder(renewal_dir: Path, path: Path) -> Lineage | None:
+    """Return the lineage that a certificate belongs to, today or in its archive; ``None`` where none has it."""
+    wanted = _read_certificate(path)
+    if wanted is None:
+        return None
+    for lineage in read_lineages(renewal_dir):
+        archive = lineage.certificate.resolve().parent
+        if any(_read_certificate(version) == wanted for version in sorted(archive.glob("cert*.pem"))):
+            return lineage
+    return None

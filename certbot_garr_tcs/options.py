@@ -20,6 +20,7 @@ FLAG = f"--{NAME}"
 CA = "tcs_ca"
 ALLOW_LIVE_DRY_RUN = "tcs_allow_live_dry_run"
 _CHOSEN = "tcs_chosen"
+_NAMESPACE = "tcs_namespace"
 _LAST = "tcs_last"
 
 _ROLES = {
@@ -33,32 +34,29 @@ logger = logging.getLogger(__name__)
 
 def add_options(parser: Any) -> None:
     """Add our options to Certbot's argument group for this plugin."""
-    chosen: list[argparse.Namespace] = []
+    namespaces: list[argparse.Namespace] = []
 
-    class Choose(argparse._StoreTrueAction):  # noqa: SLF001
-        """Do what ``--webroot`` and its like do: they are built into Certbot, ours is not.
-
-        A "store true" of argparse, because cli.ini (``garr-tcs = true``) knows flags by that class.
-        """
+    class Remember(argparse.Action):
+        """Remember the namespace that is being filled."""
 
         def __call__(
             self,
-            parser: argparse.ArgumentParser,
+            parser: argparse.ArgumentParser,  # noqa: ARG002
             namespace: argparse.Namespace,
-            values: Any,
-            option_string: str | None = None,
+            values: Any,  # noqa: ARG002
+            option_string: str | None = None,  # noqa: ARG002
         ) -> None:
-            super().__call__(parser, namespace, values, option_string)
-            chosen.append(namespace)
+            namespaces.append(namespace)
 
     def last(_: str) -> str:
-        if chosen:
-            _flag_was_given(chosen[-1])
+        if namespaces:
+            _options_were_parsed(namespaces[-1])
+            _follow_renewals(flag_was_given=bool(getattr(namespaces[-1], _CHOSEN)))
         return ""
 
     parser.add_argument(
         FLAG,
-        action=Choose,
+        action="store_true",
         dest=_CHOSEN,
         default=False,
         help="Prove control of names the garr-tcs way, with the CA account of garr-tcs.ini, and deploy to the targets "
@@ -92,11 +90,20 @@ def add_options(parser: Any) -> None:
     )
     # argparse applies the type of an option that was not given to its default, if that is a string, when all
     # others are done: only then is it known which --config-dir and --server were given, in whatever order.
-    parser.add_argument(f"{FLAG}-last", type=last, dest=_LAST, default="unset", help=argparse.SUPPRESS)
+    # No command line can hold a NUL: nobody can give this one, and no message offers it.
+    parser.add_argument("-\0", type=last, dest=_LAST, default="unset", help=argparse.SUPPRESS)
+    # What is to be set then is in argparse's namespace, which only an action gets. Ours has to run although nobody
+    # gives its option: -a garr-tcs, or authenticator = garr-tcs in cli.ini, is Certbot's own option.
+    parser.add_argument("--tcs-namespace", action=Remember, dest=_NAMESPACE, help=argparse.SUPPRESS)
+    arguments = getattr(getattr(parser, "_parser", None), "args", None)
+    if arguments is not None:
+        arguments.insert(0, "--tcs-namespace=")
 
 
 def absolute_path(text: str) -> str:
     """Return the path made absolute: a renewal runs from another folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; name a file, or leave the option out")
     return str(Path(text).expanduser().absolute())
 
 
@@ -111,42 +118,129 @@ def ca_name(text: str) -> str:
     return name
 
 
-def _flag_was_given(namespace: argparse.Namespace) -> None:
+def _options_were_parsed(namespace: argparse.Namespace) -> None:
     from certbot_garr_tcs import compat  # noqa: PLC0415
 
     verb = compat.verb()
-    if verb in _ROLES:
-        compat.choose(namespace, FLAG, NAME, _ROLES[verb])
-    elif verb in _ACCOUNT_VERBS:
-        namespace.verb = verb
-        _set_account(namespace)
+    if getattr(namespace, _CHOSEN):
+        # A renewal of everything is no wish to change what other lineages store.
+        takes_roles = verb != "renew" or namespace.certname
+        compat.choose(namespace, FLAG, NAME, _ROLES.get(verb, ()) if takes_roles else ())
+        if verb in _ACCOUNT_VERBS:
+            namespace.verb = verb
+            _set_account(namespace)
+    elif namespace.authenticator == NAME and not namespace.installer and _has_no_other_installer(namespace, verb):
+        # Who has chosen us alone gets our installer too, so that a [deploy] section that is written later is
+        # seen to by the timer. At ``renew`` the plugin itself does this: each lineage has its own installer.
+        namespace.installer = NAME
+    if verb == "renew":  # it may load no plugin of ours
+        report_at_exit(namespace.garr_tcs_config, namespace.config_dir)
+
+
+def _has_no_other_installer(namespace: argparse.Namespace, verb: str) -> bool:
+    if verb != "reconfigure":
+        return verb in {"certonly", "run"}
+    from certbot_garr_tcs.lineages import read_lineage  # noqa: PLC0415
+
+    lineage = read_lineage(Path(namespace.config_dir) / "renewal" / f"{namespace.certname}.conf")
+    return lineage is not None and lineage.installer is None
+
+
+def report_at_exit(named: str | None, config_dir: str) -> None:
+    """Report the [deploy] sections that do nothing when the run is over, once in a process for each file."""
+    from certbot_garr_tcs import compat  # noqa: PLC0415
+
+    folder = Path(config_dir).absolute()
+    compat.at_exit(_report_idle_sections, Path(named) if named else folder / f"{NAME}.ini", folder)
+
+
+def _report_idle_sections(path: Path, config_dir: Path) -> None:
+    if not path.exists():
+        return  # our rooms are not even imported
+    from certbot_garr_tcs import config, deploy_setup  # noqa: PLC0415
+    from certbot_garr_tcs.errors import GarrTcsError  # noqa: PLC0415
+
+    try:
+        for line in deploy_setup.idle_sections(config.load(path), config_dir, NAME):
+            logger.error(line)  # --quiet hides what is less
+    except GarrTcsError as error:
+        logger.debug("[deploy] sections were not looked at: %s", error)  # whoever needs the file fails by it
+
+
+def _follow_renewals(*, flag_was_given: bool) -> None:
+    """Follow what ``certbot renew`` does, and let it leave other authenticators' lineages to them."""
+    from certbot_garr_tcs import compat  # noqa: PLC0415
+
+    if compat.verb() != "renew":
+        return
+
+    def renew(command: Callable[[Any, Any], Any], config: Any, plugins: Any) -> Any:
+        compat.watch_renewals()
+        if not config.certname and (compat.give_up(config, NAME) or flag_was_given):
+            _say_who_stays(config)
+        return command(config, plugins)
+
+    compat.wrap_command(renew)
+
+
+def _say_who_stays(config: Any) -> None:
+    from certbot_garr_tcs import lineages  # noqa: PLC0415
+
+    staying = [
+        lineage.name
+        for lineage in lineages.read_lineages(lineages.folder(config.config_dir))
+        if lineage.authenticator != NAME
+    ]
+    if staying:
+        logger.log(
+            logging.INFO if config.quiet else logging.WARNING,
+            "Lineages of other authenticators keep theirs, and their CA: %s. To move one: certbot renew "
+            "--force-renewal --cert-name NAME --authenticator %s",
+            ", ".join(staying),
+            NAME,
+        )
 
 
 def _set_account(namespace: argparse.Namespace) -> None:
     """Set CA and account for a subcommand that loads no plugin."""
     from certbot import errors  # noqa: PLC0415
 
-    from certbot_garr_tcs import account_setup, aftermath, compat, config  # noqa: PLC0415
+    from certbot_garr_tcs import account_setup, compat, config, failure_hints, lineages, revocation  # noqa: PLC0415
+    from certbot_garr_tcs.account.occasion import Occasion  # noqa: PLC0415
     from certbot_garr_tcs.account.selection import Run  # noqa: PLC0415
     from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
 
+    def settings() -> config.Configuration | None:
+        return config.load_named(namespace.garr_tcs_config, namespace.config_dir)
+
     with compat.user_errors(errors.ConfigurationError):
-        if namespace.verb == "revoke" and namespace.certname:
-            account_setup.settle_for_lineage(namespace)
-            return
-        occasion = account_setup.Occasion(
-            run=Run.STAGING if namespace.staging else Run.LIVE,
-            typed=_typed(namespace, compat.public_server()),
-            notify=logger.info if namespace.quiet else logger.warning,
-            registers=namespace.verb == "register",
-        )
-        # Certbot refuses --staging beside any server but Let's Encrypt's; the staging directory is ours here.
-        namespace.staging = False
-        settings = config.load_named(namespace.garr_tcs_config, namespace.config_dir)
-        selected = account_setup.settle(namespace, settings, StateFolder(Path(namespace.work_dir)), occasion)
-        if namespace.verb == "revoke":
-            account_setup.check_revocation(namespace, selected)
-        aftermath.explain_failures(selected.title, selected.portal, NAME, Path(namespace.config_dir) / "renewal")
+        state = StateFolder(Path(namespace.work_dir))
+        typed = _typed(namespace, compat.public_server())
+        selected = None
+        if namespace.verb == "revoke" and not typed("server"):
+            selected = revocation.settle_for_lineage(namespace, settings)
+        if selected is None:
+            occasion = Occasion(
+                run=Run.STAGING if namespace.staging else Run.LIVE,
+                typed=typed,
+                notify=logger.info if namespace.quiet else logger.warning,
+                registers=namespace.verb == "register",
+                wants_new_account=namespace.verb == "register",
+                register=_register_later,
+            )
+            # Certbot refuses --staging beside any server but Let's Encrypt's; the staging directory is ours here.
+            namespace.staging = False
+            selected = account_setup.settle(namespace, settings(), state, occasion)
+            if namespace.verb == "revoke":
+                revocation.check_revocation(namespace, selected)
+        failure_hints.explain_failures(selected, NAME, lineages.folder(namespace.config_dir))
+
+
+def _register_later(_: Any, done: Callable[[str], None]) -> None:
+    """Let ``certbot register`` register also where there are accounts: by itself it refuses to."""
+    from certbot_garr_tcs import compat  # noqa: PLC0415
+
+    compat.wrap_command(lambda _command, config, _plugins: done(compat.register_account(config)))
 
 
 def _typed(namespace: argparse.Namespace, public_server: str) -> Callable[[str], bool]:

@@ -7,6 +7,7 @@ need, are imported when they are used.
 from __future__ import annotations
 
 import contextlib
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.challenges.solvers import Solvers
     from certbot_garr_tcs.config import Configuration
     from certbot_garr_tcs.deploy_setup import CertbotInstaller
+    from certbot_garr_tcs.errors import GarrTcsError
     from certbot_garr_tcs.state import StateFolder
+
+logger = logging.getLogger(__name__)
 
 
 class Configurator(
@@ -51,6 +55,8 @@ class Configurator(
         self._session: Session | None = None
         self._installer: CertbotInstaller | None = None
         self._is_prepared = False
+        self._keeps_installer = False
+        self._missing: GarrTcsError | None = None
 
     @classmethod
     def add_parser_arguments(cls, add: Callable[..., None]) -> None:
@@ -83,7 +89,7 @@ class Configurator(
         if self.name not in {self.config.authenticator, self.config.installer, self.config.configurator}:
             raise errors.PluginError(f"Nobody chose {self.name}: give --authenticator {self.name}")
         self._is_prepared = True
-        from certbot_garr_tcs import account_setup, aftermath, compat  # noqa: PLC0415
+        from certbot_garr_tcs import account_setup, compat, failure_hints  # noqa: PLC0415
         from certbot_garr_tcs.challenges.solvers import Solvers  # noqa: PLC0415
 
         with compat.user_errors(errors.ConfigurationError):
@@ -95,16 +101,26 @@ class Configurator(
             if self.name in {self.config.authenticator, self.config.configurator}:
                 occasion = account_setup.occasion_of(self.config, display_util.notify)
                 selected = account_setup.settle(self.config, settings, state, occasion)
-                renewal_dir = Path(self.config.renewal_configs_dir)
-                aftermath.explain_failures(selected.title, selected.portal, self.name, renewal_dir)
+                failure_hints.explain_failures(selected, self.name, Path(self.config.renewal_configs_dir))
                 self._solvers = Solvers(settings.solvers if settings else (), state, self.config)
                 self._solvers.withdraw_left_behind()
+                self._choose_installer_of_renewal()
+
+    def _choose_installer_of_renewal(self) -> None:
+        """Become the installer of a lineage that has none, too, as ``options`` sees to for new ones.
+
+        Certbot has chosen plugins by now, but asks anew which installer takes part in updates after the renewal.
+        """
+        if self.config.verb == "renew" and not self.config.installer:
+            self.config.configurator = self.name
+            self._keeps_installer = True
 
     def _read(self) -> tuple[Configuration | None, StateFolder]:
-        from certbot_garr_tcs import config  # noqa: PLC0415
+        from certbot_garr_tcs import config, options  # noqa: PLC0415
         from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
 
         settings = config.load_named(self.conf("config"), self.config.config_dir)
+        options.report_at_exit(self.conf("config"), self.config.config_dir)
         return settings, StateFolder(Path(self.config.work_dir))
 
     # Authenticator
@@ -161,7 +177,7 @@ class Configurator(
         """Write and test, when Certbot has named everything; it calls this without a title after each name."""
         if title is not None:
             with self._deploying() as installer:
-                installer.save()
+                installer.save_and_store(self.name, self.conf("config"), is_all=self.config.verb == "install")
 
     def renew_deploy(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Write and test for a lineage that was just renewed."""
@@ -173,12 +189,38 @@ class Configurator(
         if self.config.disable_renew_updates and self.config.verb in {"certonly", "renew"}:
             return
         with self._deploying() as installer:
-            installer.restart()
+            self._deploy_and_check_names(installer, installer.restart)
 
     def generic_updates(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Converge the lineage's targets, due or not: drift is repaired, and what failed is tried again."""
         with self._deploying() as installer:
-            installer.converge(installer.add(lineage))
+            name = installer.add(lineage)
+            if self._keeps_installer:
+                installer.keep_installer(lineage, self.name)
+                self._deploy_and_check_names(installer, lambda: installer.converge(name))
+            else:
+                installer.converge(name)
+
+    def _deploy_and_check_names(self, installer: CertbotInstaller, deploy: Callable[[], None]) -> None:
+        """Deploy what was issued, and fail all the same where it has fewer names than were asked for."""
+        from certbot_garr_tcs import compat  # noqa: PLC0415
+        from certbot_garr_tcs.errors import DeployError  # noqa: PLC0415
+
+        missing = None
+        if self.config.verb in {"certonly", "run", "renew"}:
+            missing = installer.missing_names(compat.identifiers(self.config))
+        if missing and self.config.allow_subset_of_names:
+            logger.error("%s", missing)  # --quiet hides what is less
+            missing = None
+        try:
+            deploy()
+        except DeployError as error:
+            if missing:
+                raise DeployError(f"{error.message}; moreover, {missing.message}", error.hint) from error
+            raise
+        self._missing = missing
+        if missing and self.config.verb != "run":
+            raise missing
 
     def recovery_routine(self) -> None:
         """Roll back what is open, from this run or from one that was interrupted."""
@@ -197,7 +239,15 @@ class Configurator(
         """Do nothing: each target has a test of its own, which runs when it is deployed."""
 
     def supported_enhancements(self) -> list[str]:
-        """Support none: we write certificates, not a server's configuration."""
+        """Support none: we write certificates, not a server's configuration.
+
+        Certbot asks once ``run`` has deployed. (At an error of ``restart`` it would say that nothing is deployed.)
+        """
+        from certbot_garr_tcs import compat  # noqa: PLC0415
+
+        with compat.user_errors(errors.PluginError):
+            if self._missing:
+                raise self._missing
         return []
 
     def enhance(self, domain: str, enhancement: str, options: list[str] | str | None = None) -> None:  # noqa: ARG002

@@ -44,7 +44,8 @@ def read_private(path: Path) -> str:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         hint = "Give the right path." if isinstance(error, FileNotFoundError) else f"Look at: ls -ld {path}"
-        raise ConfigError(f"cannot open {path}: {error.strerror}", hint) from error
+        # From None: the cause would quote the path, which may be a secret that somebody wrote in its place.
+        raise ConfigError(f"cannot open {path}: {error.strerror}", hint) from None
     try:
         content = read_opened(handle, path, owners={os.geteuid()}, forbidden=0o077, most_bytes=_MOST_BYTES)
     finally:

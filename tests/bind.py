@@ -53,7 +53,7 @@ class Zone:
     ``policy`` is the inside of ``update-policy { … }``; empty takes no updates. ``records`` are further
     lines of the zone file; ``extra`` goes into the zone statement; ``statement`` is all of it, as
     written, and its file has to be ``NAME.zone``. ``name_servers`` are further NS records, with address,
-    beside those of the lab.
+    beside those of the lab. ``missing_seconds``: how long a resolver remembers what is missing.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Zone:
     extra: str = ""
     statement: str = ""
     name_servers: tuple[tuple[str, str], ...] = ()
+    missing_seconds: int = 5
 
 
 @dataclass
@@ -172,7 +173,7 @@ class BindLab:
 
     Secondaries get no NOTIFY from the primary. ``lag_seconds`` after a change on the primary they are
     told by the lab; ``None``: only by ``catch_up``. ``resolves``: those who ask for it get CNAMEs followed from
-    one zone of the lab into another.
+    one zone of the lab into another; other zones do not exist, so that nobody outside is asked for them.
     """
 
     def __init__(  # noqa: PLR0913 - what a lab is made of
@@ -202,7 +203,7 @@ class BindLab:
         ]
         self._relays = Relays([server.relay for server in self.servers])
         self._lag_seconds = lag_seconds
-        self._recursion = "yes" if resolves else "no"
+        self._resolves = resolves
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -272,11 +273,21 @@ class BindLab:
     def _options(self, server: Named) -> str:
         return (
             f'options {{ directory "{server.folder}"; listen-on port {server.own_port} {{ {LOOPBACK}; }};'
-            f" listen-on-v6 {{ none; }}; pid-file none; recursion {self._recursion}; dnssec-validation no;"
+            f" listen-on-v6 {{ none; }}; pid-file none; recursion {'yes' if self._resolves else 'no'};"
+            " dnssec-validation no;"
             f' session-keyfile "{server.folder}/session.key"; allow-transfer {{ any; }}; notify no;'
             " allow-notify { any; }; serial-query-rate 1000; minimal-responses no;"
-            " max-journal-size default; };\ncontrols { };\n" + "".join(map(key_statement, self.keys))
+            " max-journal-size default; };\ncontrols { };\n"
+            + "".join(map(key_statement, self.keys))
+            + self._root(server)
         )
+
+    def _root(self, server: Named) -> str:
+        """Return the statement of a root zone without any delegation, where the lab is all that there is."""
+        if not self._resolves:
+            return ""
+        (server.folder / "root.zone").write_text("$TTL 60\n@ SOA . . 1 60 60 60 5\n@ NS localhost.\n", encoding="utf-8")
+        return 'zone "." { type primary; file "root.zone"; };\n'
 
     def _primary_zones(self) -> str:
         parts = []
@@ -284,7 +295,7 @@ class BindLab:
             lines = [
                 f"$ORIGIN {zone.name}.",
                 "$TTL 60",
-                f"@ SOA ns1.{zone.name}. hostmaster.{zone.name}. 1 3600 600 86400 5",
+                f"@ SOA ns1.{zone.name}. hostmaster.{zone.name}. 1 3600 600 86400 {zone.missing_seconds}",
             ]
             for number, address in enumerate(self.addresses, start=1):
                 lines += [f"@ NS ns{number}.{zone.name}.", f"ns{number}.{zone.name}. A {address}"]

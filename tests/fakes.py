@@ -68,6 +68,42 @@ def silent(*_: object) -> None:
     """Give no answer."""
 
 
+def from_wildcard(target: str) -> Reply:
+    """Answer any question with a CNAME that a wildcard makes up for the name asked about (RFC 4592)."""
+
+    def reply(server: FakeDns, query: dns.message.Message, tcp: bool) -> dns.message.Message | None:
+        return says(f"{query.question[0].name} 60 CNAME {target}")(server, query, tcp)
+
+    return reply
+
+
+def without_edns(plain: Reply, rcode: str = "FORMERR") -> Reply:
+    """Answer as a server that does not know EDNS: with a code alone where there is an OPT record."""
+
+    def reply(server: FakeDns, query: dns.message.Message, tcp: bool) -> dns.message.Message | None:
+        if query.edns < 0:
+            return plain(server, query, tcp)
+        answer = dns.message.make_response(query)
+        answer.use_edns(-1)
+        answer.set_rcode(dns.rcode.from_text(rcode))
+        return answer
+
+    return reply
+
+
+def refers_to(zone: str, *servers: str, glue: tuple[str, ...] = ()) -> Reply:
+    """Refer, without authority, to the name servers of a zone below; ``glue`` are their address records."""
+
+    def reply(_: FakeDns, query: dns.message.Message, tcp: bool) -> dns.message.Message:
+        del tcp
+        answer = dns.message.make_response(query)
+        answer.authority += [_rrset(f"{zone} 60 NS {server}") for server in servers]
+        answer.additional += [_rrset(line) for line in glue]
+        return answer
+
+    return reply
+
+
 def truncated(whole: Reply) -> Reply:
     """Answer over UDP with nothing but TC, over TCP in full."""
 
@@ -139,7 +175,8 @@ def soa(zone: str, primary: str = "ns1") -> str:
 class FakeDns:
     """Answer the questions of ``table`` on a free loopback port; a question that is not there is an error.
 
-    Keys are ``(name, type)``, names with or without the last dot; an UPDATE is ``(zone, "UPDATE")``.
+    Keys are ``(name, type)``, names with or without the last dot; an UPDATE is ``(zone, "UPDATE")``. A key
+    ``*.name`` is for every name one label longer that has no key of its own.
     ``txt`` holds what UPDATEs left; ``asked`` counts questions, ``updates`` keeps UPDATEs.
     """
 
@@ -223,7 +260,7 @@ class FakeDns:
         self.asked[question.name.to_text(), rdtype] += 1
         if is_update:
             self.updates.append(query)
-        reply = self.table.get((question.name, rdtype))
+        reply = self.table.get((question.name, rdtype)) or self.table.get((_beside(question.name), rdtype))
         if reply is None:
             self.unknown.append(f"{rdtype} of {question.name}")
             return dns.message.make_response(query).to_wire()
@@ -234,6 +271,10 @@ class FakeDns:
 def _rrset(line: str) -> dns.rrset.RRset:
     name, ttl, rdtype, data = line.split(" ", 3)
     return dns.rrset.from_text(_name(name), int(ttl), "IN", rdtype, data)
+
+
+def _beside(name: dns.name.Name) -> dns.name.Name:
+    return name if name == dns.name.root else dns.name.Name((b"*", *name.labels[1:]))
 
 
 def _name(text: str) -> dns.name.Name:

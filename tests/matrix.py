@@ -66,6 +66,9 @@ MATRIX = [
     Entry("newest", "3.13"),
 ]
 
+# Debian 12's pair, and today's: what Certbot says to the user, and what it logs, differs most between them.
+OLDEST_AND_NEWEST = [entry for entry in MATRIX if entry.python == "3.11" and entry.certbot in {"2.1.0", "newest"}]
+
 
 def interpreter(version: str) -> str | None:
     """Return a Python of ``version`` that starts: on PATH, or one of pyenv's."""

@@ -55,9 +55,9 @@ class Service:
             "lineage": lineage,
             "outputs": (Output("fullchain", self.cert, 0o644), Output("key", self.key, 0o600)),
             "source": Path("/etc/letsencrypt/garr-tcs.ini"),
-            "test": ("test", self.name),
-            "reload": ("reload", self.name),
-            "probe": Probe(self.name, 443, timeout_seconds=2.0),
+            "tests": (("test", self.name),),
+            "reloads": (("reload", self.name),),
+            "probes": (Probe(self.name, 443, timeout_seconds=2.0),),
         }
         return Target(**{**shape, **keys})
 

@@ -8,7 +8,10 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 
+from certbot_garr_tcs.keys import could_be_secret
+
 LEAST_KEY_BYTES = 16
+_GOOD_KEY_BYTES = 32
 """An HMAC key of fewer bits than 128 was cut off, or is no HMAC key."""
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}|[A-Za-z0-9_-]+={0,2}")
@@ -51,6 +54,20 @@ def key_id_problem(key_id: str) -> str | None:
     if any(character.isspace() for character in key_id):
         return "has a blank inside; copy the portal's Key ID again"
     return None
+
+
+def are_swapped(key_id: str, hmac_key: str) -> bool:
+    """Return whether the two stand in each other's place.
+
+    HS256 asks for a key of 256 bits (RFC 7518 §3.2): the key ID is one, and the HMAC key is not.
+    """
+    return could_be_secret(key_id) and _count_bytes(key_id) >= _GOOD_KEY_BYTES > _count_bytes(hmac_key)
+
+
+def _count_bytes(text: str) -> int:
+    """Return how many bytes a base64 text holds; none where it is no base64."""
+    text = text.strip()
+    return len(text.rstrip("=")) * 6 // 8 if _BASE64.fullmatch(text) else 0
 
 
 def normalise_hmac_key(text: str) -> str:

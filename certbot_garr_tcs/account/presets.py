@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class CaPreset:
     """Hold what is known of one CA product before the first request.
 
-    Exactly one of ``directory_url`` (the same for everybody) and ``url_shapes`` (a URL per ACME
-    account; regular expressions of host and path) is there. ``ocsp`` and ``contact_required``:
+    Exactly one of ``directory_url`` (the same for everybody) and ``domain`` (a URL per ACME account, on a host in
+    this domain) is there. ``url_shapes`` and ``wrong_shapes``: regular expressions of host and path, for what is
+    known to be right and to be wrong; a CA may come up with others. ``ocsp``, ``contact_required`` and ``eab_once``:
     ``None`` is not known, and nothing is refused for it. ``most_names``: more than these have been
     refused. ``caa``: the issuer domain name of RFC 8659. ``garr_since``/``garr_until``: when GARR
     members got their certificates there. ``source``: where the facts were read, and when.
@@ -30,11 +31,13 @@ class CaPreset:
     caa: str
     source: str
     directory_url: str | None = None
+    domain: str = ""
     url_shapes: tuple[str, ...] = ()
+    wrong_shapes: tuple[str, ...] = ()
     url_example: str = ""
     staging_directory_url: str | None = None
     eab_required: bool = True
-    eab_once: bool = True
+    eab_once: bool | None = True
     contact_required: bool | None = None
     ocsp: bool | None = None
     most_names: int | None = None
@@ -44,26 +47,45 @@ class CaPreset:
 
     def __post_init__(self) -> None:
         """Refuse a preset that could not be used."""
-        if (self.directory_url is None) == (not self.url_shapes):
-            raise ValueError(f"{self.name}: give either directory_url or url_shapes")
-        if self.url_shapes and not self.url_example:
-            raise ValueError(f"{self.name}: url_shapes need a url_example to show")
+        if (self.directory_url is None) == (not self.domain):
+            raise ValueError(f"{self.name}: give either directory_url or domain")
+        if self.domain and not (self.url_shapes and self.url_example):
+            raise ValueError(f"{self.name}: a domain needs url_shapes, and a url_example to show")
         if not self.source:
             raise ValueError(f"{self.name}: facts need a source")
         if self.garr_since and self.garr_until and self.garr_until <= self.garr_since:
             raise ValueError(f"{self.name}: GARR's use ends before it begins")
 
     def has_url(self, url: str) -> bool:
-        """Tell whether ``url`` is this CA's directory URL; case of the host and a final slash do not count."""
+        """Return whether ``url`` is this CA's directory URL, be it right or wrong.
+
+        Case of the host, the usual port and a final slash do not count.
+        """
         if self.directory_url is not None:
             return same_directory(url, self.directory_url)
-        place = _place(url)
-        return any(re.fullmatch(shape, place) for shape in self.url_shapes)
+        host = (urlsplit(url).hostname or "").lower()
+        return host == self.domain or host.endswith(f".{self.domain}")
+
+    def expects_url(self, url: str) -> bool:
+        """Return whether a URL of this CA's looks like those that it is known to give."""
+        return self.directory_url is not None or _has_shape(url, self.url_shapes)
+
+    def refuses_url(self, url: str) -> bool:
+        """Return whether a URL of this CA's is known to be no directory: cut off, an example, or the portal's."""
+        return _has_shape(url, self.wrong_shapes)
+
+
+def _has_shape(url: str, shapes: tuple[str, ...]) -> bool:
+    place = _place(url)
+    return any(re.fullmatch(shape, place, re.IGNORECASE) for shape in shapes)
 
 
 def _place(url: str) -> str:
+    """Return host, port and path, as far as they make a difference."""
     parts = urlsplit(url)
-    return f"{(parts.hostname or '').lower()}{f':{parts.port}' if parts.port else ''}{parts.path.rstrip('/')}"
+    usual = {"https": 443, "http": 80}.get(parts.scheme)
+    port = f":{parts.port}" if parts.port not in (None, usual) else ""
+    return f"{(parts.hostname or '').lower()}{port}{parts.path.rstrip('/')}"
 
 
 _SECTIGO_SOURCE = (
@@ -88,16 +110,23 @@ def _sectigo(name: str, product: str, url: str, *, garr: bool) -> CaPreset:
     )
 
 
+_UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
 _ALL = (
     CaPreset(
         name="harica",
         title="HARICA",
         product="OV or DV, as the ACME account says",
-        url_shapes=(
-            r"acme-v02\.harica\.gr/acme/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/directory",
-            r"acme\.harica\.gr/[A-Za-z0-9_.-]+/directory",
+        domain="harica.gr",
+        url_shapes=(rf"acme-v02\.harica\.gr/acme/{_UUID}/directory", r"acme\.harica\.gr/[a-z0-9_.-]+/directory"),
+        wrong_shapes=(
+            r"((cm|cm-stg|www|guides|developer)\.)?harica\.gr(/.*)?",
+            r"[^/]+(/acme)?(/directory)?",
+            rf"[^/]+/acme/{_UUID}(?!/directory$)(/.*)?",
+            r"[^/]+(/acme)?/(x+|uuid|alias|token|your[^/]*)/directory",
         ),
         url_example="https://acme-v02.harica.gr/acme/<uuid>/directory",
+        eab_once=None,
         contact_required=True,
         ocsp=False,
         most_names=20,
@@ -132,11 +161,16 @@ def by_url(url: str) -> CaPreset | None:
 
 
 def same_directory(one: str, other: str) -> bool:
-    """Tell whether two URLs are one directory; case of the host and a final slash do not count."""
+    """Return whether two URLs are one directory; case of the host, the usual port and a final slash do not count."""
     return _place(one) == _place(other)
 
 
-def is_harica_host(url: str) -> bool:
-    """Tell whether ``url`` leads to a host of HARICA's, whatever its path."""
-    host = (urlsplit(url).hostname or "").lower()
-    return host == "harica.gr" or host.endswith(".harica.gr")
+def canonical(url: str) -> str:
+    """Return a known CA's directory URL as the CA writes it: HARICA knows none with a slash at its end.
+
+    Any other CA's is left alone: there the slash may belong to it.
+    """
+    preset = by_url(url)
+    if preset is None:
+        return url
+    return preset.directory_url or f"https://{_place(url)}"

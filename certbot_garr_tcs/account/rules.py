@@ -36,7 +36,7 @@ def registration_notice(selection: Selection) -> str:
     if selection.binding is None:
         return f"Registering an account at {selection.title}."
     preset = selection.preset
-    if preset is None:
+    if preset is None or preset.eab_once is None:
         once = "; at many CAs a pair works only once: if it was used, make a new one"
     elif preset.eab_once:
         once = "; a pair works only once there: if it was used, make a new one"

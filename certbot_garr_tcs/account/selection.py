@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from certbot_garr_tcs.account import presets
+from certbot_garr_tcs.account.presets import same_directory
 from certbot_garr_tcs.errors import AccountError
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ class Wish:
     """Hold what was said outside garr-tcs.ini.
 
     ``server``, ``binding``, ``email`` were typed, or stand in cli.ini; ``ca`` is ``--garr-tcs-ca``;
-    ``stored_server`` is the lineage's. ``public_server`` is the directory that Certbot uses where
-    nobody says anything, and ``public_staging`` its staging directory.
+    ``stored_server`` is the lineage's, and ``renews`` whether its stored settings are what the run is about.
+    ``public_server`` is the directory that Certbot uses where nobody says anything, and ``public_staging`` its
+    staging directory. ``file``: where garr-tcs.ini was looked for, for messages.
     """
 
     run: Run = Run.LIVE
@@ -39,14 +41,20 @@ class Wish:
     email: str | None = None
     ca: str | None = None
     stored_server: str | None = None
+    renews: bool = False
     allow_live_dry_run: bool = False
     public_server: str = ""
     public_staging: str = ""
+    file: str = "garr-tcs.ini"
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Say which directory is asked, and as whom. ``notices`` are sentences for the user."""
+    """Say which directory is asked, and as whom. ``notices`` are sentences for the user.
+
+    ``live_url`` is the directory that is meant where it is not this run's: another one than ``directory_url`` in a
+    trial run, and where a trial certificate is renewed.
+    """
 
     directory_url: str
     preset: CaPreset | None = None
@@ -54,6 +62,7 @@ class Selection:
     email: str | None = None
     agree_tos: bool = False
     notices: tuple[str, ...] = ()
+    live_url: str = ""
 
     @property
     def title(self) -> str:
@@ -77,10 +86,13 @@ def select(wish: Wish, account: AccountSettings | None) -> Selection:
 
     Certbot's own options win over the file, the file over the preset. The file's binding goes to the
     directory that the file names, and nowhere else. Without a staging directory, a run that is not
-    meant to last reaches no CA.
+    meant to last reaches no CA. A certificate of a staging directory is renewed there: it is somebody's trial.
     """
     live, preset, notices = _live_directory(wish, account)
-    directory_url = _directory_for_run(wish, account, live, preset)
+    trial = _stored_staging(wish, account)
+    directory_url = trial or _directory_for_run(wish, account, live, preset)
+    if trial and same_directory(trial, wish.public_staging):
+        preset = None
     if wish.run in {Run.DRY_RUN, Run.RECONFIGURE} and directory_url == live and not _is_staging(live, wish, account):
         notices.append(
             f"This dry run is live, as you allowed: {ca_title(live, preset)} loses the validations of these names "
@@ -92,8 +104,9 @@ def select(wish: Wish, account: AccountSettings | None) -> Selection:
         binding=_binding(wish, account, directory_url),
         email=wish.email or (account.email if account else None),
         # The user agreed to the terms of the CA that the file names, not to anybody's.
-        agree_tos=bool(account and account.agree_tos and directory_url in _named(account)),
+        agree_tos=bool(account and account.agree_tos and _is_named(directory_url, account)),
         notices=tuple(notices),
+        live_url=live,
     )
 
 
@@ -108,8 +121,19 @@ def file_directory(account: AccountSettings | None) -> str | None:
     return presets.DEFAULT.directory_url if account.binding else None
 
 
-def _named(account: AccountSettings) -> tuple[str | None, ...]:
-    return file_directory(account), account.staging_directory_url
+def _is_named(url: str, account: AccountSettings) -> bool:
+    return _is(url, file_directory(account)) or _is(url, account.staging_directory_url)
+
+
+def _is(url: str, other: str | None) -> bool:
+    return other is not None and same_directory(url, other)
+
+
+def _stored_staging(wish: Wish, account: AccountSettings | None) -> str | None:
+    """Return the lineage's staging directory, where it is renewed and nobody names another one."""
+    if wish.stored_server and wish.renews and not wish.server and not wish.ca:
+        return wish.stored_server if _is_staging(wish.stored_server, wish, account) else None
+    return None
 
 
 def _live_directory(wish: Wish, account: AccountSettings | None) -> tuple[str, CaPreset | None, list[str]]:
@@ -129,10 +153,10 @@ def _live_directory(wish: Wish, account: AccountSettings | None) -> tuple[str, C
     if named or wish.binding:
         return str(presets.DEFAULT.directory_url), presets.DEFAULT, [_default_notice(account)]
     raise AccountError(
-        "nothing says which CA to use: there is neither an [account] section with directory-url, eab-kid and "
-        "eab-hmac-key, nor --server, nor --eab-kid with --eab-hmac-key",
-        "Write the three strings of the CA's portal into garr-tcs.ini (mode 0600) in Certbot's --config-dir, "
-        "or name another file with --garr-tcs-config.",
+        f"nothing says which CA to use: there is neither an [account] section with directory-url, eab-kid and "
+        f"eab-hmac-key in {wish.file}, nor --server, nor --eab-kid with --eab-hmac-key",
+        "Write the three strings of the CA's portal into that file (mode 0600), or name another file with "
+        "--garr-tcs-config.",
     )
 
 
@@ -140,7 +164,7 @@ def _preset_of(wish: Wish, account: AccountSettings | None, url: str) -> CaPrese
     if wish.ca:
         return presets.PRESETS[wish.ca]
     known = presets.by_url(url)
-    if known is None and account and account.ca and url == file_directory(account):
+    if known is None and account and account.ca and _is(url, file_directory(account)):
         return presets.PRESETS[account.ca]
     return known
 
@@ -158,7 +182,7 @@ def _directory_of_preset(preset: CaPreset, account: AccountSettings | None) -> s
 
 
 def _server_notices(server: str, account: AccountSettings | None, named: str | None) -> list[str]:
-    if account is None or named is None or server in {named, account.staging_directory_url}:
+    if account is None or named is None or _is_named(server, account):
         return []
     notice = (
         f"--server {server} counts for this run alone, without the EAB of {account.source}, which names "
@@ -179,7 +203,7 @@ def _default_notice(account: AccountSettings | None) -> str:
 
 
 def _is_staging(url: str, wish: Wish, account: AccountSettings | None) -> bool:
-    return url == wish.public_staging or (account is not None and url == account.staging_directory_url)
+    return same_directory(url, wish.public_staging) or (account is not None and _is(url, account.staging_directory_url))
 
 
 def _directory_for_run(wish: Wish, account: AccountSettings | None, live: str, preset: CaPreset | None) -> str:
@@ -201,20 +225,20 @@ def _directory_for_run(wish: Wish, account: AccountSettings | None, live: str, p
 
 
 def _staging_directory(wish: Wish, account: AccountSettings | None, live: str, preset: CaPreset | None) -> str | None:
-    if live == wish.public_server:
+    if same_directory(live, wish.public_server):
         return wish.public_staging
-    if account and account.staging_directory_url and live == file_directory(account):
+    if account and account.staging_directory_url and _is(live, file_directory(account)):
         return account.staging_directory_url
     return preset.staging_directory_url if preset else None
 
 
 def _directory_for_reconfigure(wish: Wish, live: str, preset: CaPreset | None) -> str:
-    if wish.stored_server and wish.stored_server != live:
+    if wish.stored_server and not same_directory(wish.stored_server, live):
         raise AccountError(
             f"reconfigure cannot move a lineage from {ca_title(wish.stored_server)} to {ca_title(live, preset)}",
             "Run certbot renew --force-renewal --cert-name NAME instead: it moves the lineage and keeps its options.",
         )
-    if live == wish.public_server or wish.allow_live_dry_run:
+    if same_directory(live, wish.public_server) or wish.allow_live_dry_run:
         return live
     raise AccountError(
         f"reconfigure makes a dry run, and Certbot would make it at {ca_title(live, preset)} itself: it would take "
@@ -229,6 +253,6 @@ def _binding(wish: Wish, account: AccountSettings | None, directory_url: str) ->
         return wish.binding
     if account is None:
         return None
-    if directory_url == account.staging_directory_url:
+    if _is(directory_url, account.staging_directory_url):
         return account.staging_binding
-    return account.binding if directory_url == file_directory(account) else None
+    return account.binding if _is(directory_url, file_directory(account)) else None

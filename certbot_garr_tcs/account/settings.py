@@ -8,18 +8,25 @@ from typing import TYPE_CHECKING, Callable
 from urllib.parse import urlsplit
 
 from certbot_garr_tcs.account import presets
-from certbot_garr_tcs.account.binding import Binding, is_placeholder, key_id_problem, normalise_hmac_key
-from certbot_garr_tcs.errors import ConfigError
-from certbot_garr_tcs.keys import Keys
+from certbot_garr_tcs.account.binding import (
+    Binding,
+    are_swapped,
+    is_placeholder,
+    key_id_problem,
+    normalise_hmac_key,
+)
+from certbot_garr_tcs.keys import Keys, could_be_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from certbot_garr_tcs.keys import Section
+
 HEADING = "[account]"
 _KEY_TYPES = ("rsa", "ecdsa")
 _EAB_KEYS = ("eab-kid", "eab-kid-file", "eab-hmac-key", "eab-hmac-key-file")
-_KEYS = (
+KEYS = (
     "ca",
     "directory-url",
     *_EAB_KEYS,
@@ -30,11 +37,15 @@ _KEYS = (
     "key-type",
     "rsa-key-size",
 )
+"""Every key that the section may have."""
 
 
 @dataclass(frozen=True)
 class AccountSettings:
-    """Hold the CA account of a garr-tcs.ini; what is ``None`` was not said. ``rsa_key_size`` in bits."""
+    """Hold the CA account of a garr-tcs.ini; what is ``None`` was not said.
+
+    ``rsa_key_size`` in bits. ``notices``: what may be wrong, to be shown before an account is registered.
+    """
 
     source: Path
     ca: str | None = None
@@ -46,6 +57,7 @@ class AccountSettings:
     staging_binding: Binding | None = None
     key_type: str | None = None
     rsa_key_size: int | None = None
+    notices: tuple[str, ...] = ()
 
     @property
     def names_ca(self) -> bool:
@@ -56,7 +68,8 @@ class AccountSettings:
 def url_problem(url: str) -> str | None:
     """Say what is wrong with a directory URL, or ``None``.
 
-    Plain HTTP is for a CA on this machine alone (RFC 8555 §6.1 asks for HTTPS).
+    Plain HTTP is for a CA on this machine alone (RFC 8555 §6.1 asks for HTTPS). Of a known CA's URLs those are
+    refused that are known to be wrong; what is only unusual gets a notice, see ``AccountSettings.notices``.
     """
     if is_placeholder(url):
         return "still has a placeholder in it; copy the whole Server URL from the CA's portal"
@@ -71,8 +84,9 @@ def url_problem(url: str) -> str | None:
         return "has more in it than a directory URL has: only https://, host and path belong there"
     if parts.scheme == "http" and not _is_loopback(host):
         return "is plain http://, which would let others read and change what is said; write https://"
-    if presets.is_harica_host(url) and not presets.CURRENT.has_url(url):
-        return f"has not the shape of HARICA's, {presets.CURRENT.url_example}; copy the Server URL from the portal"
+    preset = presets.by_url(url)
+    if preset and preset.refuses_url(url):
+        return f"is not {preset.title}'s whole Server URL, {preset.url_example}; copy it from {preset.portal}"
     return None
 
 
@@ -84,41 +98,67 @@ def _is_loopback(host: str) -> bool:
 
 
 def account_from_keys(
-    values: Mapping[str, str], source: Path, read_secret: Callable[[str], str]
+    section: Section, source: Path, read_secret: Callable[[str], str]
 ) -> tuple[AccountSettings | None, list[str]]:
     """Build the account from the section's keys; return it and every problem, in words.
 
     ``read_secret`` reads the file that a ``*-file`` key names and raises ``ConfigError``. There is no
     account where there is a problem.
     """
-    keys = Keys(HEADING, values, _KEYS)
+    keys = Keys(HEADING, section.values, KEYS, section.lines)
+    binding, staging_binding = (_binding(keys, prefix, read_secret) for prefix in ("", "staging-"))
+    directory_url, staging_directory_url = _url(keys, "directory-url"), _url(keys, "staging-directory-url")
     settings = AccountSettings(
         source=source,
         ca=keys.one_of("ca", presets.PRESETS),
-        directory_url=_url(keys, "directory-url"),
-        binding=_binding(keys, "", read_secret),
+        directory_url=directory_url,
+        binding=binding,
         email=_email(keys),
         agree_tos=keys.flag("agree-tos"),
-        staging_directory_url=_url(keys, "staging-directory-url"),
-        staging_binding=_binding(keys, "staging-", read_secret),
+        staging_directory_url=staging_directory_url,
+        staging_binding=staging_binding,
         key_type=keys.one_of("key-type", _KEY_TYPES),
         rsa_key_size=keys.number("rsa-key-size", 2048, 8192),
+        notices=(
+            *_url_notices({"directory-url": directory_url, "staging-directory-url": staging_directory_url}),
+            *_binding_notices({"eab-": binding, "staging-eab-": staging_binding}),
+        ),
     )
     _check_together(keys, settings)
     return (None, keys.problems) if keys.problems else (settings, [])
 
 
 def _url(keys: Keys, key: str) -> str | None:
-    url = keys.text(key)
+    url = keys.value(key)
     problem = url_problem(url) if url else None
     if problem:
         keys.wrong(key, problem)
         return None
-    return url
+    return presets.canonical(url) if url else None
+
+
+def _url_notices(urls: Mapping[str, str | None]) -> list[str]:
+    notices = []
+    for key, url in urls.items():
+        preset = presets.by_url(url) if url else None
+        if url and preset and not preset.expects_url(url):
+            notices.append(
+                f"{key} is unlike those that {preset.title} is known to give, {preset.url_example}. If the CA does not "
+                f"know it, copy the Server URL from {preset.portal}."
+            )
+    return notices
+
+
+def _binding_notices(bindings: Mapping[str, Binding | None]) -> list[str]:
+    return [
+        f"{prefix}kid is longer than {prefix}hmac-key. If the CA refuses them, they may have been swapped."
+        for prefix, binding in bindings.items()
+        if binding and could_be_secret(binding.key_id) and len(binding.key_id) > len(binding.hmac_key)
+    ]
 
 
 def _email(keys: Keys) -> str | None:
-    email = keys.text("email")
+    email = keys.value("email")
     if email is None:
         return None
     for address in email.split(","):
@@ -138,6 +178,9 @@ def _binding(keys: Keys, prefix: str, read_secret: Callable[[str], str]) -> Bind
     if has_kid != has_secret:
         here, missing = (kid_key, hmac_key) if has_kid else (hmac_key, kid_key)
         keys.wrong(here, f"stands alone; add {missing} (or {missing}-file): the portal shows both together")
+    if kid is not None and secret is not None and are_swapped(kid, secret):
+        keys.wrong(kid_key, f"and {hmac_key} are swapped: the long one is the HMAC key")
+        return None
     if kid is not None:
         problem = key_id_problem(kid.strip())
         if problem:
@@ -159,14 +202,9 @@ def _secret(keys: Keys, key: str, read_secret: Callable[[str], str]) -> str | No
         keys.wrong(key, f"and {file_key} are both there; keep one")
         return None
     if not keys.has(file_key):
-        return keys.text(key)
-    path = keys.text(file_key)
-    if path is None:
-        return None
-    try:
-        text = read_secret(path)
-    except ConfigError as error:
-        keys.wrong(file_key, f"cannot be used: {error}")
+        return keys.value(key)
+    text = keys.file(file_key, read_secret)
+    if text is None:
         return None
     joined = "".join(line.strip() for line in text.splitlines())
     quotes = 2

@@ -6,10 +6,11 @@ import argparse
 import copy
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from certbot_garr_tcs.keys import did_you_mean
+from certbot_garr_tcs.challenges.parsing import KEYS
+from certbot_garr_tcs.keys import could_be_secret, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _YES = frozenset({"yes", "true", "on", "1"})
 _NO = frozenset({"no", "false", "off", "0"})
@@ -43,8 +44,8 @@ def apply_options(
     """Set ``options`` on ``namespace`` with the types and actions that the plugin declares.
 
     Certbot's own ``http-01-port`` and ``http-01-address`` are accepted too. What the section does not
-    name stays as Certbot has it. Returns every problem, one phrase each; values are not quoted, since
-    they may be secrets.
+    name stays as Certbot has it. Returns every problem, one phrase each; what is quoted follows the rule of
+    ``keys.could_be_secret``.
     """
     parser = _Parser()
     plugin_class.inject_parser_options(parser, plugin)
@@ -56,10 +57,10 @@ def apply_options(
     problems = []
     if plugin == "webroot" and own & given.keys():
         _reset(namespace, *(parser.declared[key] for key in own))
-    for key, value in given.items():
+    for position, (key, value) in enumerate(given.items(), 1):
         action = parser.declared.get(key)
         if action is None:
-            problems.append(_unknown(plugin, key, parser.declared))
+            problems.append(_unknown(plugin, key, position, parser.declared))
         else:
             problems.extend(_apply(parser, key, action, value, namespace))
     parser.parse_args([], namespace)  # what Certbot's own parser has not set gets its default
@@ -82,7 +83,7 @@ def _apply(parser: _Parser, key: str, action: argparse.Action, value: str, names
     except _RefusedError:
         return [f"{key} is not {_wanted(action)}"]
     except Exception as error:  # noqa: BLE001 - the action is the other plugin's code
-        return [f"{key}: {str(error) or type(error).__name__}"]
+        return [f"{key}: {without_secrets(str(error), [value]) or type(error).__name__}"]
     return []
 
 
@@ -100,10 +101,19 @@ def _lift_required(parser: _Parser) -> list[str]:
     return keys
 
 
-def _unknown(plugin: str, key: str, declared: Mapping[str, argparse.Action]) -> str:
+def without_secrets(text: str, values: Iterable[str]) -> str:
+    """Return another plugin's words without those values that it quotes and that could be secrets."""
+    for value in values:
+        if could_be_secret(value):
+            text = text.replace(value, "…")
+    return text
+
+
+def _unknown(plugin: str, key: str, position: int, declared: Mapping[str, argparse.Action]) -> str:
     if f"{plugin}-{key}" in declared:
         return f"{key} is written in full as {plugin}-{key}"
-    return f"{key} is no option of {plugin}{did_you_mean(key, declared)}"
+    near = did_you_mean(key, declared)
+    return f"{key if near or key in KEYS else f'option {position}'} is no option of {plugin}{near}"
 
 
 def _wanted(action: argparse.Action) -> str:

@@ -12,7 +12,7 @@ from certbot import errors as certbot_errors
 from certbot import interfaces as certbot_interfaces
 from zope.interface import implementer
 
-from certbot_garr_tcs.challenges.delegate_options import apply_options
+from certbot_garr_tcs.challenges.delegate_options import apply_options, without_secrets
 from certbot_garr_tcs.challenges.interfaces import ISolver
 from certbot_garr_tcs.challenges.reachability import describe, look_up
 from certbot_garr_tcs.challenges.sections import HTTP_01, DelegateSettings
@@ -74,8 +74,8 @@ class DelegatedSolver:
             self._plugin.perform([challenge.annotated for challenge in challenges])
         except certbot_errors.SignalExit:  # Certbot is told to end: no fault of the plugin
             raise
-        except Exception as error:
-            raise self._failed("could not publish the proof for", challenges, error) from error
+        except Exception as error:  # noqa: BLE001 - it is the other plugin's code; raised anew
+            raise self._failed("could not publish the proof for", challenges, error) from _cause(error, self._section)
         self._pending.update(dict.fromkeys(challenges, True))
 
     def wait(self, challenges: Sequence[Challenge]) -> None:
@@ -102,7 +102,7 @@ class DelegatedSolver:
             self._sweep()
         if failed:
             first = next(iter(failed.values()))
-            raise self._failed("could not withdraw the proof for", failed, first) from first
+            raise self._failed("could not withdraw the proof for", failed, first) from _cause(first, self._section)
 
     def _sweep(self) -> None:
         """Let the plugin remove what belongs to no single challenge, such as folders that it made."""
@@ -114,17 +114,31 @@ class DelegatedSolver:
     def describe(self, challenges: Sequence[Challenge]) -> str:
         """Say where http-01 names lead at this moment, or what the plugin advises; for ``auth_hint``."""
         if self.challenge_type == HTTP_01:
-            return describe(challenges, self._resolve)
+            return " ".join(filter(None, [describe(challenges, self._resolve), self._folder_hint()]))
         advise = getattr(self._plugin, "auth_hint", None)
         if advise is None:
             return ""
         return " ".join(str(advise([challenge.annotated for challenge in challenges])).split())
 
+    def _folder_hint(self) -> str:
+        """Return where webroot puts proofs: the web server may serve another folder."""
+        if self._name != "webroot" or not isinstance(self._section.how, DelegateSettings):
+            return ""
+        said = " and ".join(
+            f"{key} of {self._section.title} in {self._section.source} says ({value})"
+            for key, value in self._section.how.options
+            if key in {"webroot-path", "webroot-map"}
+        )
+        return said and (
+            f"The proof is where {said}: correct that if the web server serves /.well-known/acme-challenge/ of this "
+            "name from another folder."
+        )
+
     def _failed(self, what: str, challenges: Iterable[Challenge], error: Exception) -> ChallengeError:
-        logger.debug("%s: %s", self._name, what, exc_info=error)
+        logger.debug("%s: %s", self._name, what, exc_info=_cause(error, self._section))
         names = ", ".join(sorted({challenge.identifier for challenge in challenges}))
         return ChallengeError(
-            f"{self._section.title} via {self._name} {what} {names}: {_text(error)}",
+            f"{self._section.title} via {self._name} {what} {names}: {_text(error, self._section)}",
             _next_step(self._section, error),
         )
 
@@ -175,7 +189,7 @@ def _load(section: SolverSection, plugins: Mapping[str, Any]) -> Any:
         plugin_class = plugins[name].load()
     except Exception as error:
         raise ConfigError(
-            f"{where}: the plugin cannot be loaded: {_text(error)}", "Update or reinstall the plugin."
+            f"{where}: the plugin cannot be loaded: {_text(error, section)}", "Update or reinstall the plugin."
         ) from error
     if not issubclass(plugin_class, certbot_interfaces.Authenticator):
         raise ConfigError(f"{where}: this plugin is no authenticator", "This lists them: certbot plugins")
@@ -201,11 +215,11 @@ def _prepared(section: SolverSection, plugin_class: Any, config: Any) -> Any:
         plugin = plugin_class(config, name)
         plugin.prepare()
         offered = [challenge.typ for challenge in plugin.get_chall_pref(section.suffix or "example.org")]
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - it is the other plugin's code; raised anew
         raise ConfigError(
-            f"{section.title} in {section.source}: {name} cannot be used: {_text(error)}",
+            f"{section.title} in {section.source}: {name} cannot be used: {_text(error, section)}",
             _next_step(section, error),
-        ) from error
+        ) from _cause(error, section)
     if section.challenge_type not in offered:
         raise ConfigError(
             f"{section.title} in {section.source}: {name} does not do {section.challenge_type}",
@@ -216,8 +230,15 @@ def _prepared(section: SolverSection, plugin_class: Any, config: Any) -> Any:
     return plugin
 
 
-def _text(error: Exception) -> str:
-    return str(error) or type(error).__name__
+def _text(error: Exception, section: SolverSection) -> str:
+    """Return what a plugin says, without what could be a secret among the values that it got."""
+    assert isinstance(section.how, DelegateSettings)  # noqa: S101 - the caller has looked
+    return without_secrets(str(error), dict(section.how.options).values()) or type(error).__name__
+
+
+def _cause(error: Exception, section: SolverSection) -> Exception | None:
+    """Return an error for the log, or nothing where it quotes what could be a secret."""
+    return error if _text(error, section) in {str(error), type(error).__name__} else None
 
 
 def _next_step(section: SolverSection, error: Exception) -> str:

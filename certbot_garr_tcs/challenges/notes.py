@@ -29,13 +29,15 @@ MOST_TRIES = 5
 class Presented:
     """Hold one TXT value that we publish: no secret, and enough to withdraw it.
 
-    ``zone`` and ``name`` are absolute; ``server`` is as ``parse_server`` reads it.
+    ``zone`` and ``name`` are absolute; ``server`` is as ``parse_server`` reads it. ``signed``: whether it was
+    published with a TSIG key.
     """
 
     zone: str
     name: str
     value: str
     server: str
+    signed: bool = True
 
 
 class Notes:
@@ -109,7 +111,7 @@ class LeftBehind:
         self.path = path
         try:
             document = state.read(path.name, {})
-            self.presented = [Presented(*map(str, row)) for row in document["presented"]]
+            self.presented = [_read(*row) for row in document["presented"]]
             self._tries = int(document["tries"])
         except (KeyError, TypeError, ValueError) as error:
             raise GarrTcsError(
@@ -139,8 +141,12 @@ def _only_if_dead(lock: Path) -> Iterator[bool]:
         yield True
 
 
+def _read(zone: str, name: str, value: str, server: str, signed: bool) -> Presented:
+    return Presented(str(zone), str(name), str(value), str(server), bool(signed))
+
+
 def _write(state: StateFolder, name: str, presented: Iterable[Presented], tries: int) -> None:
-    values = [[one.zone, one.name, one.value, one.server] for one in presented]
+    values = [[one.zone, one.name, one.value, one.server, one.signed] for one in presented]
     state.write(name, {"presented": values, "tries": tries})
 
 

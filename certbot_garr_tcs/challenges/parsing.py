@@ -19,15 +19,20 @@ from certbot_garr_tcs.challenges.sections import (
     TsigKey,
 )
 from certbot_garr_tcs.errors import ConfigError
-from certbot_garr_tcs.keys import Keys, did_you_mean
+from certbot_garr_tcs.keys import Keys, could_be_secret, did_you_mean, heading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
+    from certbot_garr_tcs.keys import Section
+
 _TSIG_KEYS = ("tsig-name", "tsig-secret", "tsig-secret-file", "tsig-algorithm")
-_KEYS = ("via", "server", "zone", "tsig-keyfile", *_TSIG_KEYS, "propagation", "timeout")
+KEYS = ("via", "server", "zone", "tsig-keyfile", *_TSIG_KEYS, "propagation", "timeout")
+"""Every key that a section without ``via`` may have."""
+
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.IGNORECASE)
+_PLUGIN = re.compile(r"[a-z][a-z0-9_.:-]{0,63}", re.IGNORECASE)
+_DAY_SECONDS = 86400
 
 ALGORITHMS = (
     "hmac-sha256",
@@ -46,19 +51,19 @@ _WEAK = frozenset({"hmac-sha1", "hmac-md5.sig-alg.reg.int"})
 
 
 def section_from_keys(
-    challenge_type: str, suffix: str, values: Mapping[str, str], source: Path, read_secret: Callable[[str], str]
+    section: Section, source: Path, read_secret: Callable[[str], str]
 ) -> tuple[SolverSection | None, list[str]]:
     """Build a section; return it and every problem, in words.
 
     ``read_secret`` reads the file that a key names and raises ``ConfigError``. Options of a delegate are
     checked later, against the plugin.
     """
-    suffix = suffix.rstrip(".").lower()
-    heading = f"[{challenge_type} {suffix}]" if suffix else f"[{challenge_type}]"
-    keys = Keys(heading, values, None if "via" in values else _KEYS)
+    challenge_type, suffix = section.kind, section.name.rstrip(".").lower()
+    delegated = "via" in section.values
+    keys = Keys(heading(challenge_type, suffix), section.values, None if delegated else KEYS, section.lines)
     _check_suffix(keys, challenge_type, suffix)
     how: Rfc2136Settings | DelegateSettings | None
-    if "via" in values:
+    if delegated:
         how = _delegate(keys)
     elif challenge_type == DNS_01:
         how = _rfc2136(keys, read_secret)
@@ -85,14 +90,20 @@ def _check_suffix(keys: Keys, challenge_type: str, suffix: str) -> None:
         return
     if suffix.startswith("*."):
         keys.problems.append(f"{keys.heading} names a wildcard; {suffix[2:]} alone covers it and everything below")
-    elif not all(_LABEL.fullmatch(label) for label in suffix.split(".")):
+    elif not _is_dns_name(suffix):
         keys.problems.append(f"{keys.heading} names no DNS name (internationalised names: write the xn-- form)")
+
+
+def _is_dns_name(text: str) -> bool:
+    return all(_LABEL.fullmatch(label) for label in text.rstrip(".").split("."))
 
 
 def _delegate(keys: Keys) -> DelegateSettings | None:
     plugin = keys.text("via")
     if plugin is None:
         return None
+    if not _PLUGIN.fullmatch(plugin):
+        keys.wrong("via", "is no name of a Certbot plugin; certbot plugins lists them")
     if plugin == "garr-tcs":
         keys.wrong("via", "= garr-tcs would lead back here; name another authenticator, or remove the line")
     options = tuple((key, value) for key, value in keys.values.items() if key != "via")
@@ -100,8 +111,10 @@ def _delegate(keys: Keys) -> DelegateSettings | None:
 
 
 def _rfc2136(keys: Keys, read_secret: Callable[[str], str]) -> Rfc2136Settings:
-    timeout = keys.number("timeout", 1, 86400)
+    timeout = keys.number("timeout", 1, _DAY_SECONDS)
     zone = keys.text("zone")
+    if zone is not None and not _is_dns_name(zone):
+        keys.wrong("zone", "is no DNS name (internationalised names: write the xn-- form)")
     server = keys.text("server")
     if server is not None:
         _check_server(keys, "server", server)
@@ -114,11 +127,11 @@ def _rfc2136(keys: Keys, read_secret: Callable[[str], str]) -> Rfc2136Settings:
     )
 
 
-def _check_server(keys: Keys, key: str, text: str) -> None:
+def _check_server(keys: Keys, where: str, text: str) -> None:
     try:
         parse_server(text)
     except ConfigError as error:
-        keys.wrong(key, f"cannot be used: {error}")
+        keys.wrong(where, f"cannot be used: {error}")
 
 
 def _propagation(keys: Keys) -> Propagation:
@@ -126,14 +139,18 @@ def _propagation(keys: Keys) -> Propagation:
     if text is None:
         return Propagation()
     how, *rest = text.split()
+    how = how.lower()
     if how == HowToLook.AUTHORITATIVE.value and not rest:
         return Propagation()
     if how == HowToLook.RESOLVERS.value and rest:
-        for resolver in rest:
-            _check_server(keys, "propagation", resolver)
+        for position, resolver in enumerate(rest, 1):
+            _check_server(keys, f"propagation: resolver {position}", resolver)
         return Propagation(HowToLook.RESOLVERS, resolvers=tuple(rest))
-    if how == HowToLook.SECONDS.value and len(rest) == 1 and rest[0].isascii() and rest[0].isdigit():
-        return Propagation(HowToLook.SECONDS, seconds=float(rest[0]))
+    if how == HowToLook.SECONDS.value and len(rest) == 1:
+        if re.fullmatch(r"[0-9]{1,5}", rest[0]) and int(rest[0]) <= _DAY_SECONDS:
+            return Propagation(HowToLook.SECONDS, seconds=float(rest[0]))
+        keys.wrong("propagation", f"takes a whole number up to {_DAY_SECONDS}, without a unit: seconds 20")
+        return Propagation()
     near = did_you_mean(how, [each.value for each in HowToLook])
     keys.wrong("propagation", f'must be "authoritative", "resolvers ADDRESS …" or "seconds NUMBER"{near}')
     return Propagation()
@@ -141,12 +158,16 @@ def _propagation(keys: Keys) -> Propagation:
 
 def _tsig(keys: Keys, read_secret: Callable[[str], str]) -> TsigKey | None:
     if keys.has("tsig-keyfile"):
-        if keys.has(*_TSIG_KEYS):
-            keys.wrong("tsig-keyfile", "holds name, secret and algorithm; remove the other tsig- keys")
+        if keys.has(*(key for key in _TSIG_KEYS if key != "tsig-name")):
+            keys.wrong(
+                "tsig-keyfile",
+                "holds secret and algorithm; remove tsig-secret, tsig-secret-file and tsig-algorithm (tsig-name "
+                "chooses among several keys of the file)",
+            )
         return _tsig_from_file(keys, read_secret)
     if not keys.has(*_TSIG_KEYS):
         return None
-    name, secret = keys.text("tsig-name"), _tsig_secret(keys, read_secret)
+    name, secret = _tsig_name(keys), _tsig_secret(keys, read_secret)
     if not keys.has("tsig-name"):
         keys.wrong("tsig-name", "is missing: a TSIG key is a name and a secret")
     if not keys.has("tsig-secret", "tsig-secret-file"):
@@ -157,17 +178,27 @@ def _tsig(keys: Keys, read_secret: Callable[[str], str]) -> TsigKey | None:
     return TsigKey(name, secret, algorithm)
 
 
+def _tsig_name(keys: Keys) -> str | None:
+    name = keys.value("tsig-name")
+    if name is None:
+        return None
+    if could_be_secret(name):
+        keys.wrong("tsig-name", "looks like a secret; if it stands in the place of tsig-secret, swap them")
+        return None
+    if not _is_dns_name(name):
+        keys.wrong("tsig-name", "is no name of a key: it is like a DNS name")
+        return None
+    return name
+
+
 def _tsig_secret(keys: Keys, read_secret: Callable[[str], str]) -> str | None:
     if keys.has("tsig-secret") and keys.has("tsig-secret-file"):
         keys.wrong("tsig-secret", "and tsig-secret-file are both there; keep one")
-    where = "tsig-secret-file" if keys.has("tsig-secret-file") else "tsig-secret"
-    secret = keys.text(where)
-    if secret is not None and where == "tsig-secret-file":
-        try:
-            secret = "".join(read_secret(secret).split())
-        except ConfigError as error:
-            keys.wrong(where, f"cannot be used: {error}")
-            return None
+    if keys.has("tsig-secret-file"):
+        where, secret = "tsig-secret-file", keys.file("tsig-secret-file", read_secret)
+        secret = None if secret is None else "".join(secret.split())
+    else:
+        where, secret = "tsig-secret", keys.value("tsig-secret")
     if secret is not None and not _is_base64(secret):
         keys.wrong(where, "is no base64; copy the key's secret again")
         return None
@@ -185,7 +216,7 @@ def _algorithm(keys: Keys) -> str | None:
     """Return the algorithm; weak ones count only because the user names them."""
     if not keys.has("tsig-algorithm"):
         return ALGORITHMS[0]
-    written = keys.text("tsig-algorithm")
+    written = keys.value("tsig-algorithm")
     if written is None:
         return None
     name = _full_name(written)
@@ -204,11 +235,12 @@ def _full_name(algorithm: str) -> str:
 def _tsig_from_file(keys: Keys, read_secret: Callable[[str], str]) -> TsigKey | None:
     from certbot_garr_tcs.challenges.dns.keyfile import parse_key_file  # noqa: PLC0415
 
-    path = keys.text("tsig-keyfile")
-    if path is None:
+    wanted = _tsig_name(keys) if keys.has("tsig-name") else None
+    text = keys.file("tsig-keyfile", read_secret)
+    if text is None:
         return None
     try:
-        key = parse_key_file(read_secret(path))
+        key = parse_key_file(text, wanted)
     except ConfigError as error:
         keys.wrong("tsig-keyfile", f"cannot be used: {error}")
         return None

@@ -65,6 +65,7 @@ class Rfc2136Solver:
         self._notes = notes
         self._progress = progress
         self._placed: dict[Challenge, Awaited] = {}
+        self._doubtful: set[TxtRecord] = set()
         verifyObject(ISolver, self)
 
     def present(self, challenges: Iterable[Challenge]) -> None:
@@ -80,6 +81,7 @@ class Rfc2136Solver:
         self._placed.update(awaited)
         sent = send(self._client, [_entry(one) for one in awaited.values()], add=True)
         self._forget(one for one in sent if one.refused)
+        self._doubtful.update(entry.record for one in sent if one.denied for entry in one.entries)
         _raise_errors(sent)
 
     def wait(self, challenges: Iterable[Challenge]) -> None:
@@ -88,11 +90,15 @@ class Rfc2136Solver:
         self._waiter.wait(awaited, self._tell)
 
     def clean_up(self, challenges: Iterable[Challenge]) -> None:
-        """Delete the values that ``present`` sent, and no other; what fails stays noted."""
+        """Delete the values that ``present`` sent, and no other; what fails stays noted.
+
+        A no to adding them may have been forged, where nobody signed it: after a second no they are not there.
+        """
         entries = [_entry(self._placed[one]) for one in dict.fromkeys(challenges) if one in self._placed]
         sent = send(self._client, entries, add=False)
-        self._forget(one for one in sent if one.error is None)
-        _raise_errors(sent)
+        gone = [one for one in sent if one.error is None or self._never_there(one)]
+        self._forget(gone)
+        _raise_errors(one for one in sent if one not in gone)
 
     def withdraw_left_behind(self) -> None:
         """Delete the values that killed runs left behind; what fails is logged, and tried again later."""
@@ -144,8 +150,12 @@ class Rfc2136Solver:
     def _left_entry(self, one: Presented) -> Entry:
         """Find the way to a value of a dead run: its zone and server, and the key we have now."""
         name = dns.name.from_text(one.name)
-        door = self._places.door_for(dns.name.from_text(one.zone), name, parse_server(one.server))
+        zone = dns.name.from_text(one.zone)
+        door = self._places.door_for(zone, name, parse_server(one.server), signed=one.signed)
         return Entry(door, TxtRecord(name, one.value), name)
+
+    def _never_there(self, deleted: Sent) -> bool:
+        return deleted.denied and all(entry.record in self._doubtful for entry in deleted.entries)
 
     def _forget(self, sent: Iterable[Sent]) -> None:
         """Strike off what is not there (any more)."""
@@ -166,7 +176,7 @@ def _entry(one: Awaited) -> Entry:
 
 def _presented(one: Awaited) -> Presented:
     door = one.place.door
-    return Presented(str(door.zone), str(one.record.name), one.record.value, str(door.server))
+    return Presented(str(door.zone), str(one.record.name), one.record.value, str(door.server), door.key is not None)
 
 
 def _raise_errors(sent: Iterable[Sent]) -> None:

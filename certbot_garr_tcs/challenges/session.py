@@ -48,6 +48,7 @@ class Session:
         self._solver_for = solver_for
         self._sections = tuple(sections)
         self._owed: list[Group] = []
+        self._said: list[str] = []
 
     def plan(self, challenges: Sequence[Challenge]) -> tuple[Group, ...]:
         """Return the challenges by solver; raise one error for all names that cannot be proved here."""
@@ -90,7 +91,8 @@ class Session:
         try:
             _present_all(groups)
             _wait_for_all(groups)
-        except BaseException:
+        except BaseException as error:
+            self._said.append(_text(error))
             self.clean_up()
             raise
 
@@ -114,8 +116,8 @@ class Session:
     def clean_up(self) -> tuple[str, ...]:
         """Withdraw what was presented and return what could not be withdrawn, in words.
 
-        Raises nothing, so that no first error is hidden: each problem is logged as a warning. May be
-        called again: only what failed is tried again.
+        Raises nothing, so that no first error is hidden: each problem is logged as a warning, once, unless it is
+        the very error that ``prove`` raises. May be called again: only what failed is tried again.
         """
         problems = []
         for group in tuple(self._owed):
@@ -124,7 +126,9 @@ class Session:
             except Exception as error:  # noqa: PERF203 - whatever one solver does, the next must be cleaned
                 logger.debug("clean_up of %r failed", group.solver, exc_info=True)
                 problems.append(_text(error))
-                logger.warning("Not everything was withdrawn: %s", problems[-1])
+                if not any(problems[-1] in said for said in self._said):
+                    logger.warning("Not everything was withdrawn: %s", problems[-1])
+                    self._said.append(problems[-1])
             else:
                 self._owed.remove(group)
         return tuple(problems)
@@ -184,9 +188,10 @@ def _not_covered(challenges: Sequence[Challenge], sections: Sequence[SolverSecti
     names = ", ".join(sorted({challenge.identifier for challenge in challenges}))  # the CA's order is chance
     where = f" of {sections[0].source}" if sections else " of garr-tcs.ini"
     return ChallengeError(
-        f"the CA has not validated {names} beforehand, and no section{where} can prove control there",
-        "Ask your organisation's administrator to have the CA validate what is missing, in the CA's "
-        f"portal; or prove it here, with a section such as {' and '.join(_suggestions(challenges))}.",
+        f"the CA asks for a proof of control of {names}, and no section{where} can give it",
+        "Either your organisation's administrator has what is missing validated in the CA's portal (for a HARICA "
+        "Personal account that changes nothing); or prove control here, with a section such as "
+        f"{' and '.join(_suggestions(challenges))}.",
     )
 
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from certbot_garr_tcs.errors import DeployError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -101,7 +101,7 @@ def _names(certificate: x509.Certificate) -> set[str]:
     }
 
 
-def _covered(name: str, names: set[str]) -> bool:
+def covered(name: str, names: Collection[str]) -> bool:
     """Tell whether a certificate for ``names`` is good for ``name`` (RFC 9525 §6.3)."""
     lowered = name.lower()
     return lowered in names or f"*.{lowered.partition('.')[2]}" in names
@@ -116,9 +116,9 @@ def _wrong_with_key(key_pem: bytes, leaf: x509.Certificate) -> list[str]:
     return [] if same else ["privkey.pem is not the key of cert.pem"]
 
 
-def _wrong_with_time(leaf: x509.Certificate, now_seconds: float, what: str = "cert.pem") -> list[str]:
+def _wrong_with_time(what: str, certificate: x509.Certificate, now_seconds: float) -> list[str]:
     now = dt.datetime.fromtimestamp(now_seconds, dt.timezone.utc)
-    begins, ends = validity(leaf)
+    begins, ends = validity(certificate)
     if now < begins:
         return [f"{what} is valid only from {begins:%Y-%m-%d %H:%M} UTC; is the clock right?"]
     return [f"{what} expired at {ends:%Y-%m-%d %H:%M} UTC"] if now >= ends else []
@@ -128,7 +128,7 @@ def problems(bundle: CertificateBundle, now_seconds: float) -> list[str]:
     """Return what keeps the lineage from being deployed, in words; an empty list is good.
 
     The key is the certificate's, the chain leads upwards from the certificate without a gap, fullchain is
-    both in that order, the certificate is valid now and covers ``names``. Nothing is said about trust.
+    both in that order, all of them are valid now, and the certificate covers ``names``. Nothing is said about trust.
     """
     try:
         leaves, chain = load_certificates(bundle.cert_pem), load_certificates(bundle.chain_pem)
@@ -147,8 +147,11 @@ def problems(bundle: CertificateBundle, now_seconds: float) -> list[str]:
     ]
     if fullchain != [leaf, *chain]:
         found.append("fullchain.pem is not cert.pem followed by chain.pem")
-    found += _wrong_with_time(leaf, now_seconds)
-    missing = [name for name in bundle.names if not _covered(name, _names(leaf))]
+    found += _wrong_with_time("cert.pem", leaf, now_seconds)
+    for number, upper in enumerate(chain, 1):
+        title = f"certificate {number} of chain.pem ({upper.subject.rfc4514_string()})"
+        found += _wrong_with_time(title, upper, now_seconds)
+    missing = [name for name in bundle.names if not covered(name, _names(leaf))]
     if missing:
         found.append(f"cert.pem does not cover {', '.join(missing)}")
     return found
@@ -218,4 +221,4 @@ def problem_of_old_files(files: Iterable[tuple[str, bytes]], password: bytes | N
     found = read_files(files, password)
     if found.problem or found.leaf is None:
         return found.problem
-    return "".join(_wrong_with_time(found.leaf, now_seconds, "their certificate"))
+    return "".join(_wrong_with_time("their certificate", found.leaf, now_seconds))

@@ -52,10 +52,10 @@ class Installer:
         self._storage = Storage(state, environment)
         self._locks = TargetLocks(state, environment.clock, environment.sleep)
         self._targets = tuple(targets)
-        self._targets_of: dict[str, list[Target]] = {}
+        self.target_lineages: dict[str, list[Target]] = {}
         for target in self._targets:
-            self._targets_of.setdefault(target.lineage, []).append(target)
-        self._selected: list[str] = []
+            self.target_lineages.setdefault(target.lineage, []).append(target)
+        self.selected: list[str] = []
         self._staged: dict[str, StagedDeployment] = {}
         self._stuck: dict[str, DeployError] = {}
         self._conflicts: dict[str, str] | None = None
@@ -65,8 +65,8 @@ class Installer:
 
     def deploy_cert(self, lineage: str) -> None:
         """Note the lineage that Certbot is installing; it calls this once per name."""
-        if lineage not in self._selected:
-            self._selected.append(lineage)
+        if lineage not in self.selected:
+            self.selected.append(lineage)
 
     def save(self) -> None:
         """Write and test for the lineages of ``deploy_cert``.
@@ -74,7 +74,7 @@ class Installer:
         This is ``certbot run`` or ``certbot install``: the administrator wants this certificate, now. It ends a hold,
         and gives up what was interrupted before and cannot be rolled back.
         """
-        self._stage(self._selected, forced=True)
+        self._stage(self.selected, forced=True)
 
     def renew_deploy(self, lineage: str) -> None:
         """Write and test for a lineage that was just renewed."""
@@ -88,10 +88,10 @@ class Installer:
         """
         if self._is_over:
             return
-        if self._staged or self._selected:
+        if self._staged or self.selected:
             _raise_joined(self._finish())
         else:
-            self.converge(*self._targets_of)
+            self.converge(*self.target_lineages)
 
     def converge(self, *lineages: str) -> None:
         """Bring every target of these lineages to where it should be, from check to commit."""
@@ -174,7 +174,7 @@ class Installer:
 
     def _stage(self, lineages: Iterable[str], *, forced: bool = False, finish: bool = False) -> None:
         """Write and test whatever is out of date; with ``finish``, also reload, probe and commit, one by one."""
-        lineages = self._targets_of.keys() & set(lineages)
+        lineages = self.target_lineages.keys() & set(lineages)
         self._recover(given_up=lineages if forced else None)
         outdated, errors = self._outdated(lineages, forced=forced)
 
@@ -193,7 +193,7 @@ class Installer:
         outdated: list[tuple[TargetDeployer, LineageFiles]] = []
         errors: list[DeployError] = []
         for name in sorted(lineages):
-            for deployer in map(self._deployer, self._targets_of[name]):
+            for deployer in map(self._deployer, self.target_lineages[name]):
                 try:
                     lineage = self._find_lineage(name)
                     if lineage is None:

@@ -154,7 +154,7 @@ def make_plan(target: Target, bundle: CertificateBundle, record: DeploymentRecor
 
 def service_digest(target: Target) -> str:
     """Return a digest of how the service is tested, reloaded and probed."""
-    return hashlib.sha256(repr((target.test, target.reload, target.probe)).encode()).hexdigest()
+    return hashlib.sha256(repr((target.tests, target.reloads, target.probes)).encode()).hexdigest()
 
 
 def trusted_uids(target: Target) -> frozenset[int]:

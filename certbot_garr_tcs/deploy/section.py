@@ -16,7 +16,7 @@ from certbot_garr_tcs.deploy.targets import (
     Probe,
     Target,
 )
-from certbot_garr_tcs.keys import did_you_mean
+from certbot_garr_tcs.keys import could_be_secret, did_you_mean, heading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +49,9 @@ KEYS = (
 STARTTLS_PORTS = {25: "smtp", 587: "smtp", 143: "imap", 389: "ldap", 5432: "postgres"}
 """Ports where TLS never begins at once (IANA's registry of service names): the default there."""
 
+_COMMANDS = ("test", "reload")
+"""Keys of which a section with several presets has several values, one a line."""
+
 _PIECES = ("cert", "chain", "fullchain", "key")
 
 
@@ -58,13 +61,13 @@ def _owner(read: DeployKeys) -> tuple[str | None, str | None]:
         return None, None
     match = re.fullmatch(r"([^:\s]+)(?::([^:\s]+))?", value)
     if match is None:
-        read.wrong("owner", f"{value!r} is not user or user:group; write for example root:ssl-cert")
+        read.wrong("owner", "is not user or user:group; write for example root:ssl-cert")
         return None, None
     return match.group(1), match.group(2)
 
 
 def _combined_order(read: DeployKeys) -> tuple[str, ...]:
-    value = read.text("combined-order")
+    value = read.value("combined-order")
     if value is None:
         return ("fullchain", "key")
     pieces = tuple(value.replace(",", " ").split())
@@ -76,7 +79,7 @@ def _combined_order(read: DeployKeys) -> tuple[str, ...]:
         or ("fullchain" in pieces) == ("cert" in pieces)
         or {"fullchain", "chain"} <= set(pieces)
     ):
-        read.wrong("combined-order", f"{value!r} is no order; write for example fullchain key, or key cert chain")
+        read.wrong("combined-order", "is no order; write for example fullchain key, or key cert chain")
         return ("fullchain", "key")
     return pieces
 
@@ -88,24 +91,26 @@ def _host_and_port(value: str) -> tuple[str, int] | None:
     return match.group(1) or match.group(2), int(match.group(3))
 
 
-def _probe(read: DeployKeys) -> Probe | None:
+def _probes(read: DeployKeys) -> tuple[Probe, ...]:
     value = read.text("probe")
     starttls = read.one_of("probe-starttls", (*STARTTLS, "none"))
     timeout_seconds = read.seconds("probe-timeout", 30.0)
     server_name = read.text("probe-name")
     if value is None:
         for key in ("probe-starttls", "probe-name", "probe-timeout"):
-            if read.text(key) is not None:
+            if read.value(key) is not None:
                 read.wrong(key, "says how to probe, but not where; add probe = host:port")
-        return None
-    address = _host_and_port(value)
-    if address is None:
-        read.wrong("probe", f"{value!r} is not host:port; write for example www.example.it:443 or [::1]:443")
-        return None
-    host, port = address
-    if starttls is None:
-        starttls = STARTTLS_PORTS.get(port)
-    return Probe(host, port, None if starttls == "none" else starttls, server_name, timeout_seconds)
+        return ()
+    probes = []
+    for word in value.split():
+        address = _host_and_port(word)
+        if address is None:
+            read.wrong("probe", "is not host:port; write for example www.example.it:443 or [::1]:443")
+            continue
+        host, port = address
+        kind = starttls or STARTTLS_PORTS.get(port)
+        probes.append(Probe(host, port, None if kind == "none" else kind, server_name, timeout_seconds))
+    return tuple(probes)
 
 
 def _outputs(read: DeployKeys) -> tuple[Output, ...]:
@@ -118,51 +123,69 @@ def _outputs(read: DeployKeys) -> tuple[Output, ...]:
         if path is None:
             continue
         if path in seen:
-            read.wrong(kind, f"{path} is the path of {seen[path]} too; give each a file of its own")
+            read.wrong(kind, f"has the path of {seen[path]} too; give each a file of its own")
         seen[path] = kind
         outputs.append(Output(kind, path, key_mode if kind in HOLDS_KEY else mode))
     return tuple(outputs)
 
 
+def _password_file(read: DeployKeys, base: Path) -> Path | None:
+    written = read.values.get("pkcs12-password-file", "")
+    if could_be_secret(written) and not written.startswith("/"):
+        read.wrong("pkcs12-password-file", "looks like the password itself; name a file that holds it")
+        return None
+    return read.path("pkcs12-password-file", base)
+
+
 def _with_preset(read: DeployKeys, family: str) -> dict[str, str]:
-    """Return the section's keys on top of its preset's; an empty value drops the preset's."""
+    """Return the section's keys on top of its presets'; an empty value drops the presets'."""
     keys = dict(read.values)
-    preset = keys.pop("preset", None)
-    if preset is not None and preset not in PRESETS:
-        read.wrong(
-            "preset",
-            f"{preset!r} is none of {', '.join(PRESETS)}{did_you_mean(preset, PRESETS)}",
-        )
-        preset = None
-    base = PRESETS[preset].keys_for(family, keys.get("lineage", "")) if preset else {}
+    base: dict[str, str] = {}
+    keys.pop("preset", None)
+    for preset in (read.value("preset") or "").replace(",", " ").split():
+        if preset not in PRESETS:
+            read.wrong("preset", f"is none of {', '.join(PRESETS)}{did_you_mean(preset, PRESETS)}")
+            continue
+        for key, value in PRESETS[preset].keys_for(family, keys.get("lineage", "")).items():
+            if key in _COMMANDS and key in base:
+                base[key] += f"\n{value}"
+            elif base.setdefault(key, value) != value and key not in keys:
+                how = "give each service a section of its own" if key in OUTPUTS else f"write {key} yourself"
+                read.wrong("preset", f"has several services that differ in {key}; {how}")
     for key, value in keys.items():
         if not value and key not in base:
-            read.text(key)  # says so
+            read.value(key)  # notes that it is empty
     return {key: value for key, value in {**base, **keys}.items() if value}
 
 
 def target_from_keys(
-    name: str, keys: Mapping[str, str], source: Path, *, family: str | None = None
+    name: str,
+    keys: Mapping[str, str],
+    source: Path,
+    *,
+    family: str | None = None,
+    lines: Mapping[str, int] | None = None,
 ) -> tuple[Target | None, list[str]]:
     """Return the Target that a ``[deploy NAME]`` section asks for, and all that is wrong with it.
 
-    ``keys``: dashes normalised (``key-mode``), values as strings with quotes stripped. ``family`` chooses
+    ``keys``: dashes normalised (``key-mode``), values as strings with quotes stripped; ``lines``: the number of each
+    key's line. ``family`` chooses
     the preset's distribution; by default this machine's. Each problem names section and key, what is wrong,
     and what would be right. The Target is ``None`` if and only if there is a problem. Neither paths, owners
     nor commands are looked up: that is the rollout's.
     """
-    read = DeployKeys(f"[deploy {name}]", keys, KEYS)
+    read = DeployKeys(heading("deploy", name), keys, KEYS, lines)
     read.values = _with_preset(read, family or this_family())
     lineage = read.text("lineage")
     if lineage is None and "lineage" not in keys:
         read.wrong("lineage", "is missing; write the name that certbot certificates shows")
     elif lineage is not None and (("/" in lineage) or lineage in (".", "..")):
-        read.wrong("lineage", f"{lineage!r} is no name of a lineage; write the one that certbot certificates shows")
+        read.wrong("lineage", "is no name of a lineage; write the one that certbot certificates shows")
     outputs = _outputs(read)
     owner, group = _owner(read)
-    password_file = read.path("pkcs12-password-file", source.parent)
+    password_file = _password_file(read, source.parent)
     keystore = any(output.kind == "pkcs12" for output in outputs)
-    if keystore and read.text("pkcs12-password-file") is None:
+    if keystore and read.value("pkcs12-password-file") is None:
         read.wrong("pkcs12-password-file", "is missing; pkcs12 needs a file that holds the password")
     target = Target(
         name=name,
@@ -174,15 +197,15 @@ def target_from_keys(
         combined_order=_combined_order(read),
         key_format=read.one_of("key-format", KEY_FORMATS) or "pkcs8",
         pkcs12_password_file=password_file,
-        pkcs12_alias=read.text("pkcs12-alias"),
+        pkcs12_alias=read.value("pkcs12-alias"),
         pkcs12_legacy=read.flag("pkcs12-legacy") or False,
         mkdir=read.flag("mkdir") or False,
         follow_symlinks=read.flag("follow-symlinks") or False,
-        test=read.command("test"),
-        reload=read.command("reload"),
+        tests=read.commands("test"),
+        reloads=read.commands("reload"),
         command_timeout_seconds=read.seconds("command-timeout", 60.0),
-        probe=_probe(read),
+        probes=_probes(read),
     )
-    if not read.problems and not (outputs or target.reload):
+    if not read.problems and not (outputs or target.reloads):
         read.wrong("fullchain", "is missing, and so is every other file and reload; name at least one of them")
     return (None if read.problems else target), read.problems

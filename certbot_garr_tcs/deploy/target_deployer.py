@@ -263,16 +263,16 @@ class TargetDeployer:
         return None
 
     def _test(self) -> None:
-        if self.target.test:
-            self._environment.run(self.target.test, self.target.command_timeout_seconds)
+        for command in self.target.tests:
+            self._environment.run(command, self.target.command_timeout_seconds)
 
     def _reload(self) -> None:
-        if self.target.reload:
-            self._environment.run(self.target.reload, self.target.command_timeout_seconds)
+        for command in self.target.reloads:
+            self._environment.run(command, self.target.command_timeout_seconds)
 
     def _probe(self, fingerprint: str, names: Sequence[str]) -> None:
-        probe, environment = self.target.probe, self._environment
-        if probe is not None and fingerprint:
+        environment = self._environment
+        for probe in self.target.probes if fingerprint else ():
             wait_until_served(
                 probe,
                 fingerprint,

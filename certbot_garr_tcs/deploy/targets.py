@@ -74,9 +74,10 @@ class Probe:
 class Target:
     """Say which files must hold what of one lineage, for which service.
 
-    ``owner``, ``group``: names or numbers as written, ``None`` leaves the running user's. ``test`` and
-    ``reload`` are argument vectors, run without a shell. A target without outputs only tests, reloads and
-    probes: its service reads Certbot's files itself. ``source``: file, for messages.
+    ``owner``, ``group``: names or numbers as written, ``None`` leaves the running user's. ``tests`` and
+    ``reloads`` are argument vectors, run without a shell; there are several where several services share the
+    files. A target without outputs only tests, reloads and probes: its service reads Certbot's files itself.
+    ``source``: file, for messages.
     """
 
     name: str
@@ -92,10 +93,10 @@ class Target:
     pkcs12_legacy: bool = False
     mkdir: bool = False
     follow_symlinks: bool = False
-    test: tuple[str, ...] = ()
-    reload: tuple[str, ...] = ()
+    tests: tuple[tuple[str, ...], ...] = ()
+    reloads: tuple[tuple[str, ...], ...] = ()
     command_timeout_seconds: float = 60.0
-    probe: Probe | None = None
+    probes: tuple[Probe, ...] = ()
 
     @property
     def title(self) -> str:
@@ -103,18 +104,17 @@ class Target:
         return f"[deploy {self.name}]"
 
 
-def clashes(targets: Iterable[Target]) -> dict[str, str]:
-    """Return, for each target that shares a path with another, its heading and what is wrong, in words.
-
-    Paths are compared as written.
-    """
-    wanted_by: dict[Path, list[str]] = {}
+def clashes(targets: Iterable[Target]) -> list[str]:
+    """Return what is wrong with targets that share paths, in words; paths are compared as written."""
+    first_of: dict[Path, Target] = {}
+    shared: dict[tuple[str, str], list[str]] = {}
     for target in targets:
         for output in target.outputs:
-            wanted_by.setdefault(output.path, []).append(target.title)
-    return {
-        title: f"{path} is written by {' and '.join(titles)}; give each target a path of its own"
-        for path, titles in wanted_by.items()
-        if len(titles) > 1
-        for title in titles
-    }
+            first = first_of.setdefault(output.path, target)
+            if first is not target:
+                shared.setdefault((target.title, first.title), []).append(output.kind)
+    return [
+        f"{title} {', '.join(kinds)}: the same path as in {other}; give each section paths of its own, or write one "
+        "section for services that share their files, with preset = postfix dovecot for example"
+        for (title, other), kinds in shared.items()
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import shlex
 import shutil
@@ -12,15 +13,22 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certbot_garr_tcs.errors import SandboxError
+from certbot_garr_tcs.challenges.dns.endpoints import parse_server
+from certbot_garr_tcs.errors import ConfigError, SandboxError
+from certbot_garr_tcs.sandbox.demo import DOMAIN, run_demo
+from certbot_garr_tcs.sandbox.introduction import introduction
 from certbot_garr_tcs.sandbox.options import PracticeOptions
 from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
-from certbot_garr_tcs.sandbox.runner import Certbot, find_certbot
-from certbot_garr_tcs.sandbox.settings import account_section, write_private
-from certbot_garr_tcs.sandbox.tour import NAME, shown_command, walk
+from certbot_garr_tcs.sandbox.runner import certbot_to_type
+from certbot_garr_tcs.sandbox.settings import (
+    account_section,
+    challenge_section,
+    free_port,
+    stored_http_port,
+    write_private,
+)
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator
 
 HELP = "practise on a CA of your own, on this machine"
@@ -29,68 +37,107 @@ HELP = "practise on a CA of your own, on this machine"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``sandbox``."""
     parser.add_argument(
-        "--folder", type=Path, help="where everything is put; must be empty (default: a new temporary folder)"
+        "--folder",
+        type=Path,
+        help="where everything is put; that of an earlier run goes on where it ended (default: a new temporary one)",
     )
     parser.add_argument(
         "--tour",
         action="store_true",
-        help="issue, renew, move to a second practice CA, revoke, and check every step; then stop",
+        help="show a certificate's life: issue, deploy, renew, change of CA, challenge, revocation; then stop",
     )
+    group = parser.add_argument_group("what the practice CA does (without --tour)")
+    group.add_argument(
+        "--challenge",
+        metavar="NAME",
+        type=_domain,
+        action="append",
+        default=[],
+        help=f"NAME and all below it need a challenge, as {DOMAIN} does; may be repeated",
+    )
+    group.add_argument(
+        "--http-port",
+        metavar="PORT",
+        type=_port,
+        help="where it looks for http-01 on this machine (default: a free port)",
+    )
+    group.add_argument(
+        "--dns-server", metavar="HOST[:PORT]", type=_server, help="the name server that it asks for dns-01"
+    )
+    group.add_argument(
+        "--refuse",
+        metavar="NAME",
+        type=_domain,
+        action="append",
+        default=[],
+        help="refuse NAME and all below it; may be repeated",
+    )
+    group.add_argument(
+        "--slow",
+        metavar="SECONDS",
+        type=_seconds,
+        default=0,
+        help="take so long for a certificate (Certbot waits 90 s)",
+    )
+    group.add_argument("--one-time-eab", action="store_true", help="let each EAB pair make one account only")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run ``sandbox``; return the exit status. Raises SandboxError."""
     with _terminated_as_interrupted():
-        folder = _fresh_folder(args.folder)
+        folder = _folder(args.folder, resumable=not args.tour)
         if not args.tour:
-            return _keep_running(folder)
-        walk(folder, _say)
+            return _keep_running(folder, args)
+        run_demo(folder, _say)
         if args.folder is None:
             shutil.rmtree(folder)
+        for line in _what_next():
+            _say(line)
     return 0
 
 
-def _keep_running(folder: Path) -> int:
-    with PracticeCa(folder / "ca", PracticeOptions(always_due=True)) as ca:
-        certbot = Certbot(find_certbot(), folder / "certbot", ca.ca_bundle)
-        certbot.config_dir.mkdir(mode=0o700, parents=True)
+def _keep_running(folder: Path, args: argparse.Namespace) -> int:
+    options = PracticeOptions(
+        always_due=True,
+        challenge_domains=(DOMAIN, *args.challenge),
+        http_port=args.http_port or stored_http_port(folder / "ca") or free_port(),
+        dns_server=args.dns_server or "",
+        refused=tuple(args.refuse),
+        eab_once=args.one_time_eab,
+        issuing_seconds=args.slow,
+        enrollment_seconds=1 if args.slow else PracticeOptions.enrollment_seconds,
+    )
+    with PracticeCa(folder / "ca", options) as ca, contextlib.suppress(KeyboardInterrupt):
+        certbot = certbot_to_type(folder, ca.ca_bundle)
         account = account_section(ca.directory_url, ca.eab_kid, ca.eab_hmac_key)
-        write_private(certbot.ini, account.encode())
-        with contextlib.suppress(KeyboardInterrupt):
-            for line in _introduction(ca, certbot, account):
-                _say(line)
-            while ca.running:
-                time.sleep(0.2)
-            raise SandboxError("the practice CA has ended by itself", f"Read {ca.log}")
-    _say(f"Stopped. What it made is still in {folder}")
+        ini = "\n".join([account, *(challenge_section(name, options.http_port) for name in options.challenge_domains)])
+        if not certbot.ini.exists():
+            write_private(certbot.ini, ini.encode())
+        for line in introduction(ca, certbot, ini):
+            _say(line)
+        while ca.running:
+            time.sleep(0.2)
+        raise SandboxError("the practice CA has ended by itself", f"Read {ca.log}")
+    _say(f"Stopped. To go on: {_own_command()} sandbox --folder {shlex.quote(str(folder))}")
     return 0
 
 
-def _introduction(ca: PracticeCa, certbot: Certbot, account: str) -> list[str]:
-    commands = [
-        ("certonly", "-n", "-a", "garr-tcs", "-d", NAME),
-        ("certificates",),
-        ("renew",),
-        ("revoke", "-n", "--cert-name", NAME),
-    ]
+def _what_next() -> list[str]:
     return [
-        f"A practice CA answers at {ca.directory_url}",
-        f"It has validated these names beforehand: {', '.join(ca.domains)}",
         "",
-        f"{certbot.ini} holds what a real CA's portal would have shown you:",
-        "",
-        *(f"    {line}" for line in account.splitlines()),
-        "",
-        "Type in another terminal:",
-        "",
-        f"    export REQUESTS_CA_BUNDLE={shlex.quote(str(ca.ca_bundle))}",
-        *(line for one in commands for line in shown_command(certbot, *one, prompt="    ")),
-        "",
-        "Its certificates are due at once, so that a plain renew renews. Ctrl-C stops the practice CA.",
+        "What next:",
+        f"  - type such commands yourself, on a practice CA:  {_own_command()} sandbox --folder ~/practice",
+        '  - install the plugin for your own Certbot:        README.md, "Install it for real"',
     ]
 
 
-def _fresh_folder(chosen: Path | None) -> Path:
+def _own_command() -> str:
+    own = Path(sys.argv[0])
+    return shlex.quote(str(own)) if own.name == "certbot-garr-tcs" else "certbot-garr-tcs"
+
+
+def _folder(chosen: Path | None, *, resumable: bool) -> Path:
+    """Return the folder to work in: empty, or of an earlier run where that is good enough."""
     if chosen is None:
         return Path(tempfile.mkdtemp(prefix="garr-tcs-sandbox-"))
     folder = chosen.expanduser().resolve()
@@ -99,9 +146,39 @@ def _fresh_folder(chosen: Path | None) -> Path:
         used = any(folder.iterdir())
     except OSError as error:
         raise SandboxError(f"cannot use {folder}: {error.strerror}", "Name another folder with --folder") from error
-    if used:
+    if used and not (resumable and (folder / "ca" / "eab.json").exists()):
         raise SandboxError(f"{folder} is not empty", "Remove it, or name another one with --folder")
     return folder
+
+
+def _server(text: str) -> str:
+    try:
+        return str(parse_server(text))
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _domain(text: str) -> str:
+    """Take a domain name; a leading ``*.`` says nothing more than the name."""
+    name = text.strip().lower().rstrip(".")
+    name = name.removeprefix("*.")
+    with contextlib.suppress(ConfigError):
+        host = parse_server(name)
+        if host.port is None and not host.is_address:
+            return name
+    raise argparse.ArgumentTypeError(f"{text!r} is no domain name; write it like www.example.it")
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and 0 < int(text) < 1 << 16:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 1 to 65535")
+
+
+def _seconds(text: str) -> int:
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
 
 
 @contextlib.contextmanager

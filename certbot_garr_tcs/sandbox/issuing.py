@@ -1,10 +1,11 @@
-"""Sign what was ordered, with the dates that the practice CA's options ask for.
+"""Sign what was ordered, with the dates, and as slowly, as the practice CA's options ask for.
 
 Only acme2certifier imports this, in the server's own process (``[CAhandler] handler_module``).
 """
 
 from __future__ import annotations
 
+import time
 import uuid
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -21,10 +22,15 @@ class CAhandler(openssl_ca_handler.CAhandler):  # type: ignore[misc]  # acme2cer
     before 4.0 renew 30 days before the end, those since then at the last third.
     """
 
+    def enroll(self, csr: str) -> Any:
+        """Take the time that a slow issuer takes."""
+        time.sleep(float(load_config(self.logger)["Practice"]["issuing_seconds"]))
+        return super().enroll(csr)
+
     def _cert_signing_prep(self, ca_cert: Any, req: Any, subject: Any) -> Any:
-        settings = load_config(self.logger)["CAhandler"]
-        start = datetime.now(timezone.utc) - timedelta(days=float(settings["practice_age_days"]))
-        lifetime = timedelta(days=float(settings["practice_lifetime_days"]))
+        settings = load_config(self.logger)["Practice"]
+        start = datetime.now(timezone.utc) - timedelta(days=float(settings["age_days"]))
+        lifetime = timedelta(days=float(settings["lifetime_days"]))
         return (
             x509.CertificateBuilder()
             .not_valid_before(start)

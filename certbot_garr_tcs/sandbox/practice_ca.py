@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+_OWN_ENVIRONMENT = (
+    "python3 -m venv ~/practice-ca && ~/practice-ca/bin/pip install '.[sandbox]' && "
+    "~/practice-ca/bin/certbot-garr-tcs sandbox"
+)
 _START_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 
@@ -59,20 +63,23 @@ class PracticeCa:
     """
 
     def __init__(self, folder: Path, options: PracticeOptions | None = None) -> None:
-        """Write the CA into ``folder`` (made 0700); start nothing.
+        """Write the CA into ``folder`` (made 0700), or take the one that is there; start nothing.
 
-        Raises SandboxError where acme2certifier is not installed.
+        A CA that is there keeps its keys, its accounts, what it issued, and its port. Raises SandboxError where
+        acme2certifier is not installed.
         """
         if importlib.util.find_spec("acme2certifier") is None:
             raise SandboxError(
                 "the practice CA needs acme2certifier, which is not installed for this Python",
-                f"Run: {sys.executable} -m pip install 'certbot-garr-tcs[sandbox]'",
+                "Give it a virtual environment of its own, so that the packages of your Certbot stay as they are; "
+                f"in the folder with the source of certbot-garr-tcs, type: {_OWN_ENVIRONMENT}",
             )
         self.options = options or PracticeOptions()
         self.folder = folder.resolve()
         self.domains = self.options.domains
         self.ca_bundle = self.folder / "root.pem"
         self.log = self.folder / "server.log"
+        self._keys_file = self.folder / "eab.json"
         self.request_log = self.folder / "requests.log"
         self.directory_url = ""
         self.eab_kid = ""
@@ -101,7 +108,8 @@ class PracticeCa:
     def start(self) -> None:
         """Start the server, and return when it answers; raise SandboxError, and leave nothing, if not."""
         port_file = self.folder / "port"
-        port_file.unlink(missing_ok=True)
+        if port_file.exists():
+            port_file.replace(self.folder / "port.last")
         with self.log.open("ab") as log:
             # Its own session: Ctrl-C reaches us alone, and we stop it. The pipe ends it if we die.
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own program
@@ -138,6 +146,13 @@ class PracticeCa:
     def running(self) -> bool:
         """Return whether the server is up."""
         return self._process is not None and self._process.poll() is None
+
+    def spare_key(self) -> tuple[str, str]:
+        """Return a key that has made no account yet and is not the first; make one where there is none."""
+        path = self.folder / "eab-used.json"
+        spent = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        spare = [pair for pair in self._keys().items() if pair[0] not in [self.eab_kid, *spent]]
+        return spare[0] if spare else self.add_key()
 
     def add_key(self) -> tuple[str, str]:
         """Make another EAB key, usable at once, and return its key ID and HMAC key (base64url)."""
@@ -183,6 +198,14 @@ class PracticeCa:
 
     def _write(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._keys_file.exists():
+            self._make()
+        self.eab_kid, self.eab_hmac_key = next(iter(self._keys().items()))
+        configuration = server_configuration(self.folder, self.options)
+        write_private(self.folder / "acme_srv.cfg", configuration.encode())
+
+    def _make(self) -> None:
+        """Make the keys; those for EAB come last, and their file says that all is there."""
         now = datetime.now(timezone.utc)
         root = make_root(self.options.name, now)
         issuing = make_issuing(self.options.name, root, now)
@@ -191,19 +214,14 @@ class PracticeCa:
             write_private(self.folder / f"{name}.pem", pair.certificate_pem)
             write_private(self.folder / f"{name}.key", pair.key_pem)
         (self.folder / "issued").mkdir(exist_ok=True)
-        if self.options.eab_once:
-            (self.folder / "eab-once").touch()
-        self._write_keys({})
-        self.eab_kid, self.eab_hmac_key = self.add_key()
-        configuration = server_configuration(self.folder, self.options)
-        write_private(self.folder / "acme_srv.cfg", configuration.encode())
+        self._write_keys(dict([new_key()]))
 
     def _keys(self) -> dict[str, str]:
-        keys: dict[str, str] = json.loads((self.folder / "eab.json").read_text(encoding="utf-8"))
+        keys: dict[str, str] = json.loads(self._keys_file.read_text(encoding="utf-8"))
         return keys
 
     def _write_keys(self, keys: Mapping[str, str]) -> None:
-        write_private(self.folder / "eab.json", json.dumps(keys).encode())
+        write_private(self._keys_file, json.dumps(keys).encode())
 
     def _wait_for_port(self, port_file: Path) -> int:
         deadline = time.monotonic() + _START_SECONDS

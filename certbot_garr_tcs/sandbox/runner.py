@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -92,10 +94,16 @@ class Certbot:
         }
         return {**kept, "REQUESTS_CA_BUNDLE": str(self.trust), **(extra or {})}
 
+    @property
+    def cwd(self) -> Path | None:
+        """Return the folder that certbot is started in; ``None``: wherever we are."""
+        return None
+
     def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start certbot and return at once; the caller waits for it."""
         return subprocess.Popen(  # noqa: S603  # the command that the user would type
             self.command(*arguments),
+            cwd=self.cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -130,6 +138,47 @@ class Certbot:
         return x509.load_pem_x509_certificate(self.live(lineage).read_bytes())
 
 
+@dataclass(frozen=True)
+class FolderCertbot(Certbot):
+    """Bind a certbot command to a folder by ``-c certbot.ini``, so that people type short commands there.
+
+    ``word``: how people type the command in their shell.
+    """
+
+    word: str = "certbot"
+
+    @property
+    def cwd(self) -> Path:
+        """Return the folder, as the commands name a file in it."""
+        return self.folder
+
+    def prepare(self) -> None:
+        """Make the folder for garr-tcs.ini, and certbot.ini."""
+        self.config_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lines = [
+            "# certbot -c certbot.ini: Certbot in this folder, and nowhere else",
+            f"config-dir = {self.config_dir}",
+            f"work-dir = {self.work_dir}",
+            f"logs-dir = {self.logs_dir}",
+            "# without a terminal, renew would sleep for up to eight minutes",
+            "no-random-sleep-on-renew = true",
+        ]
+        (self.folder / "certbot.ini").write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+    def command(self, *arguments: str) -> tuple[str, ...]:
+        """Return the whole command for certbot's own arguments (verb first)."""
+        return (str(self.executable), "-c", "certbot.ini", *arguments)
+
+    def shown(self, *arguments: str) -> str:
+        """Return a command as a line that a shell takes in the folder."""
+        return f"{self.word} {shlex.join(self.command(*arguments)[1:])}"
+
+    def has_plugin(self) -> bool:
+        """Return whether this certbot lists our plugin."""
+        result = self.run("plugins")
+        return result.returncode == 0 and re.search(r"^\* garr-tcs$", result.stdout, re.MULTILINE) is not None
+
+
 def find_certbot() -> Path:
     """Return the certbot beside this Python, else the one on PATH; raise SandboxError without any."""
     beside = Path(sys.executable).parent / "certbot"
@@ -139,9 +188,26 @@ def find_certbot() -> Path:
     if found is None:
         raise SandboxError(
             f"there is no certbot command, neither beside {sys.executable} nor on PATH",
-            f"Run: {sys.executable} -m pip install certbot",
+            "Install Certbot first: apt install certbot, or dnf install certbot",
         )
     return Path(found)
+
+
+def certbot_to_type(folder: Path, trust: Path) -> FolderCertbot:
+    """Return the certbot that ``certbot`` means in the user's shell, if it has our plugin; else the one beside us.
+
+    Raises SandboxError without any.
+    """
+    on_path = shutil.which("certbot")
+    ours = find_certbot()
+    if on_path is not None:
+        typed = FolderCertbot(Path(on_path), folder, trust)
+        typed.prepare()
+        if typed.executable.resolve() == ours.resolve() or typed.has_plugin():
+            return typed
+    certbot = FolderCertbot(ours, folder, trust, shlex.quote(str(ours)))
+    certbot.prepare()
+    return certbot
 
 
 def issuer_name(certificate: x509.Certificate) -> str:

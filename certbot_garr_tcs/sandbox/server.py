@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import configparser
+import errno
 import io
 import json
 import os
@@ -21,6 +23,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from certbot_garr_tcs.sandbox.options import is_below
 
 if TYPE_CHECKING:
     import socket
@@ -37,9 +41,9 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
+    def __init__(self, tls: ssl.SSLContext, port: int) -> None:
         self._tls = tls
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", port), _Handler)
 
     def server_bind(self) -> None:
         # http.server's own asks the resolver for the host's full name, which may take seconds.
@@ -144,6 +148,24 @@ def bind_once(application: Application, used: Path) -> Application:
     return bound
 
 
+def refuse(application: Application, refused: Iterable[str]) -> Application:
+    """Wrap an application so that an order with one of these names, or with one below them, is refused."""
+    refused = list(refused)
+
+    def checked(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        ordered = environ["PATH_INFO"] == "/acme/neworders" and read_jws_part(body, "payload").get("identifiers")
+        names = [str(one.get("value")) for one in ordered or () if isinstance(one, dict)]
+        wrong = [name for name in names if any(is_below(name, one) for one in refused)]
+        if not wrong:
+            return application(environ, start_response)
+        detail = f"This account may not order certificates for {', '.join(wrong)}"
+        return problem(start_response, "403 Forbidden", "rejectedIdentifier", detail)
+
+    return checked
+
+
 def problem(
     start_response: Callable[..., Any], status: str, kind: str, detail: str, *headers: tuple[str, str]
 ) -> list[bytes]:
@@ -153,10 +175,20 @@ def problem(
 
 
 def serve(application: Application, folder: Path) -> None:
-    """Serve until SIGTERM, or until standard input ends; report the port in ``folder/port``."""
+    """Serve until SIGTERM, or until standard input ends; report the port in ``folder/port``.
+
+    It is that of ``folder/port.last``, where the CA has answered before: certificates are renewed there.
+    """
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(folder / "tls.pem", folder / "tls.key")
-    server = _Server(tls)
+    last = folder / "port.last"
+    wanted = int(last.read_text(encoding="utf-8")) if last.exists() else 0
+    try:
+        server = _Server(tls, wanted)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        sys.exit(f"port {wanted}, where it answered before, is taken; does it run already?")
     server.set_app(record(application, folder / "requests.log"))
 
     def stop(*_: Any) -> None:
@@ -189,8 +221,14 @@ def load_application(folder: Path) -> Application:
         application,
     )
 
-    loaded: Application = application
-    return bind_once(loaded, folder / "eab-used.json") if (folder / "eab-once").exists() else loaded
+    from certbot_garr_tcs.sandbox import validating  # noqa: PLC0415  # the same
+
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(folder / "acme_srv.cfg", encoding="utf-8")
+    settings = parser["Practice"]
+    validating.install(settings)
+    loaded: Application = refuse(application, json.loads(settings["refused"]))
+    return bind_once(loaded, folder / "eab-used.json") if settings.getboolean("eab_once") else loaded
 
 
 def main(arguments: list[str]) -> None:

@@ -6,6 +6,7 @@ import configparser
 import io
 import json
 import os
+import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def server_configuration(folder: Path, options: PracticeOptions) -> str:
-    """Return acme2certifier's configuration, as its pinned release reads it."""
-    allowed = options.domains if options.allowed is None else options.allowed
+    """Return acme2certifier's configuration, as its pinned release reads it; [Practice] is read by us alone."""
     sections = {
         "DEFAULT": {"debug": "False"},
         "Nonce": {"nonce_check_disable": "False"},
@@ -45,13 +45,20 @@ def server_configuration(folder: Path, options: PracticeOptions) -> str:
             # A subject, as the real CAs give one: with none, the names would have to be critical (RFC 5280 §4.1.2.6),
             # and Java refuses a keystore where they are not.
             "cn_enforce": "True",
-            "practice_lifetime_days": str(options.lifetime_days),
-            "practice_age_days": str(options.age_days),
+        },
+        "Practice": {
+            "lifetime_days": str(options.lifetime_days),
+            "age_days": str(options.age_days),
+            "issuing_seconds": str(options.issuing_seconds),
+            "eab_once": str(options.eab_once),
+            "refused": json.dumps(options.refused),
+            "http_port": str(options.http_port),
+            "dns_server": options.dns_server,
         },
         "Certificate": {"enrollment_timeout": str(options.enrollment_seconds)},
         "Challenge": {"challenge_validation_disable": "False"},
         "Order": {
-            "allowed_domainlist": json.dumps(allowed),
+            "allowed_domainlist": json.dumps(options.allowed_domains),
             "identifier_limit": str(options.identifier_limit),
             "retry_after_timeout": str(options.retry_after_seconds),
         },
@@ -76,5 +83,30 @@ def server_configuration(folder: Path, options: PracticeOptions) -> str:
 
 def account_section(directory_url: str, eab_kid: str, eab_hmac_key: str, email: str = EMAIL) -> str:
     """Return the [account] section of a garr-tcs.ini; an empty key ID is a CA without EAB."""
-    binding = f"eab-kid = {eab_kid}\neab-hmac-key = {eab_hmac_key}\n" if eab_kid else ""
+    binding = eab_lines(eab_kid, eab_hmac_key) if eab_kid else ""
     return f"[account]\ndirectory-url = {directory_url}\n{binding}email = {email}\nagree-tos = yes\n"
+
+
+def eab_lines(eab_kid: str, eab_hmac_key: str) -> str:
+    """Return the two lines of [account] that an EAB pair is."""
+    return f"eab-kid = {eab_kid}\neab-hmac-key = {eab_hmac_key}\n"
+
+
+def stored_http_port(folder: Path) -> int | None:
+    """Return where the practice CA of the folder looked for http-01 so far; ``None`` where there is none yet."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(folder / "acme_srv.cfg", encoding="utf-8")
+    return parser.getint("Practice", "http_port", fallback=None)
+
+
+def challenge_section(domain: str, http_port: int) -> str:
+    """Return a section of garr-tcs.ini that proves names by http-01, where a practice CA looks for it."""
+    return f"[http-01 {domain}]\nvia = standalone\nhttp-01-address = 127.0.0.1\nhttp-01-port = {http_port}\n"
+
+
+def free_port() -> int:
+    """Return a loopback port that is free now; another program may take it first."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

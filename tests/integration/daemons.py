@@ -114,7 +114,7 @@ class Site:
 
     def served(self):
         """Return the fingerprint of what the port serves, asked from scratch."""
-        return fingerprint_of(served_leaf(self.target.probe, LINEAGE, 10))
+        return fingerprint_of(served_leaf(self.target.probes[0], LINEAGE, 10))
 
     def entry(self):
         """Return the ledger's entry."""

@@ -2,25 +2,29 @@
 
 ``faults.json`` in the CA's folder is read at each request. It maps where to what:
 
-- where: ``directory``, ``newNonce``, ``newAccount``, ``newOrder``, ``authz``, ``finalize``, ``revokeCert``,
+- where: ``directory``, ``newNonce``, ``newAccount``, ``newOrder``, ``authz``, ``order``, ``finalize``, ``revokeCert``,
   ``everything``;
 - what: ``{"kind": KIND}``, with KIND ``503`` (a page of HTML, as a load balancer's), ``429`` (a problem
   document, ``retry_after`` seconds), ``bare-string`` (status 400, a JSON string, as HARICA does; ``text``),
-  ``close`` (no answer at all), ``hang`` (an answer after ``seconds``);
+  ``json`` (any ``body`` with any ``status``, 200 where none is given), ``close`` (no answer at all), ``hang`` (an
+  answer after ``seconds``);
 - ``times``: how often, then it is healed; without it, always.
 
 ``processing`` is another one: ``{"seconds": N}`` makes the issuer slow, so that finalize answers
-``processing`` with Retry-After. It needs the option ``enrollment_seconds`` below N.
+``processing`` with Retry-After. It needs the option ``enrollment_seconds`` below N. ``left_out``:
+``{"names": [NAME, …]}`` are missing in what is issued, whatever was asked for.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import secrets
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from certbot_garr_tcs.sandbox.server import load_application, problem, serve
@@ -36,6 +40,7 @@ PLACES = {
     "newAccount": r"^/acme/newaccount$",
     "newOrder": r"^/acme/neworders$",
     "authz": r"^/acme/authz/",
+    "order": r"^/acme/order/[^/]+$",
     "finalize": r"^/acme/order/[^/]+/finalize$",
     "revokeCert": r"^/acme/revokecert$",
     "everything": r"",
@@ -82,6 +87,10 @@ def answer(fault: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
     if kind == "bare-string":
         start_response("400 Bad Request", [("Content-Type", "application/json")])
         return [json.dumps(fault.get("text", "The order could not be created.")).encode()]
+    if kind == "json":
+        nonce = ("Replay-Nonce", secrets.token_urlsafe(16))  # this CA will not know it; clients ask for another one
+        start_response(f"{fault.get('status', 200)} On Purpose", [("Content-Type", "application/json"), nonce])
+        return [json.dumps(fault["body"]).encode()]
     if kind == "close":
         raise ConnectionResetError  # wsgiref closes the connection, and says nothing
     time.sleep(fault["seconds"])
@@ -112,12 +121,31 @@ def slow_down_issuing(faults: Faults) -> None:
     CAhandler.enroll = slow
 
 
+def leave_names_out(faults: Faults) -> None:
+    """Let the CA handler read a CSR as if some names were not there, as ``left_out`` says."""
+    from cryptography import x509  # noqa: PLC0415
+
+    from certbot_garr_tcs.sandbox.issuing import CAhandler  # noqa: PLC0415
+
+    faithful = CAhandler._cert_extension_apply
+
+    def forgetful(self: Any, builder: Any, ca_cert: Any, request: Any) -> Any:
+        unwanted = faults.read().get("left_out", {}).get("names", [])
+        extension = request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        names = [name for name in extension.value if name.value not in unwanted]
+        left = x509.Extension(extension.oid, extension.critical, x509.SubjectAlternativeName(names))
+        return faithful(self, builder, ca_cert, SimpleNamespace(extensions=[left], public_key=request.public_key))
+
+    CAhandler._cert_extension_apply = forgetful
+
+
 def main() -> None:
     """Serve the folder that is the only argument."""
     folder = Path(sys.argv[1]).resolve()
     faults = Faults(folder)
     application = load_application(folder)
     slow_down_issuing(faults)
+    leave_names_out(faults)
     serve(faulty(application, faults), folder)
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from cryptography import x509
+    from tls_server import TlsServer
     from typing_extensions import Self
 
     from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
@@ -55,7 +56,7 @@ class CertbotRunner:
         self.config_dir.mkdir(mode=0o700, parents=True)
         self.bound.trust.touch()
 
-    def trust(self, *servers: PracticeCa | Pebble) -> None:
+    def trust(self, *servers: PracticeCa | Pebble | TlsServer) -> None:
         """Trust the TLS certificates of these servers too."""
         with self.bound.trust.open("ab") as file:
             for server in servers:

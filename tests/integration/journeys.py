@@ -133,9 +133,9 @@ def walk(certbot: CertbotRunner, first: PracticeCa, second: PracticeCa, *chosen:
 
 
 def assert_stored(certbot: CertbotRunner, lineage: str, ca: PracticeCa) -> None:
-    """Assert that a lineage stores its CA and our authenticator, and nothing that counts for one run."""
+    """Assert that a lineage stores its CA and our plugin in both roles, and nothing that counts for one run."""
     stored = params(certbot, lineage)
     assert stored["server"] == ca.directory_url
-    assert stored["authenticator"] == "garr-tcs"
+    assert (stored["authenticator"], stored["installer"]) == ("garr-tcs", "garr-tcs")
     assert stored["account"] in certbot.account_ids()
     assert [key for key in stored if key.startswith(("eab", "tcs_"))] == []

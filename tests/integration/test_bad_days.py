@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -62,7 +63,7 @@ def test_no_file_at_all(certbot, practice_ca):
     certbot.trust(practice_ca)
     result = certbot.certonly(NAME, check=False)
     assert result.returncode == 1
-    explained(result, "nothing says which CA to use", "garr-tcs.ini (mode 0600) in Certbot's --config-dir")
+    explained(result, "nothing says which CA to use", f"{certbot.ini} (which does not exist)", "mode 0600")
     assert not certbot.account_ids()
 
 
@@ -96,7 +97,7 @@ def test_an_empty_file(certbot, practice_ca):
     certbot.write_ini("")
     result = certbot.certonly(NAME, check=False)
     assert result.returncode == 1
-    explained(result, "nothing says which CA to use", "the CA's portal into garr-tcs.ini")
+    explained(result, "nothing says which CA to use", f"in {certbot.ini}, nor", "the CA's portal into that file")
 
 
 def test_an_empty_file_does_not_stop_the_renewal_of_what_is_there(make_certbot, practice_ca):
@@ -124,12 +125,12 @@ def test_an_empty_file_does_not_stop_the_renewal_of_what_is_there(make_certbot, 
         ),
         pytest.param(
             ini(URL, hmac=KEY) + f"eab-hmac-key = {KEY}\n",
-            ("line 6: the same key or section stands there twice",),
+            ("line 6 gives eab-hmac-key again, after line 4",),
             id="key-twice",
         ),
         pytest.param(
             ini(URL, hmac=KEY) + f"eab_hmac_key = {KEY}\n",
-            ("eab-hmac-key stands there twice (dashes and underscores are the same)",),
+            ("line 6 gives eab-hmac-key again, after line 4 (dashes and underscores are the same)",),
             id="key-twice-underscore",
         ),
         pytest.param(
@@ -167,14 +168,14 @@ def test_a_file_that_cannot_be_used(issued, refuse, text, words):
     """Section and key, what is wrong, what would be right; the lineage and the CA notice nothing."""
     certbot, _ = issued
     certbot.write_ini(text)
-    refuse(str(certbot.ini), *words, f"Mend the file and run the command again; {NOTHING_SENT}.", secret=KEY[:16])
+    refuse(str(certbot.ini), *words, f"Correct the file and run the command again; {NOTHING_SENT}.", secret=KEY[:16])
 
 
 def test_all_problems_are_said_at_once(issued, refuse):
     """Who mends a file wants to mend it once."""
     certbot, _ = issued
     certbot.write_ini(ini("nowhere", hmac="abc def", kid="", hmac_name="eab-hmac-key") + "zzz = 1\n")
-    refuse("4 problems", "directory-url", "eab-hmac-key", "eab-kid", "zzz", secret=None)
+    refuse("4 problems", "directory-url", "eab-hmac-key", "eab-kid", "line 6 is no key", secret=None)
 
 
 def test_no_email_for_harica(certbot, practice_ca):
@@ -190,6 +191,32 @@ def test_no_email_for_harica(certbot, practice_ca):
     no_secret(certbot, result, practice_ca.eab_hmac_key)
     typed = certbot.run("certonly", "-n", "-a", "garr-tcs", "-d", NAME, "--agree-tos", "-m", "ced@practice.example")
     assert "Account registered" in typed.output
+
+
+def test_no_email_elsewhere(certbot, practice_ca):
+    """A CA of which nothing is known may want a contact too: the key of the file is named above what Certbot says."""
+    certbot.trust(practice_ca)
+    text = account_section(practice_ca.directory_url, practice_ca.eab_kid, practice_ca.eab_hmac_key)
+    certbot.write_ini("".join(line for line in text.splitlines(keepends=True) if not line.startswith("email")))
+    result = certbot.certonly(NAME, check=False)
+    assert result.returncode == 1
+    explained(result, "No e-mail address is given. If one is wanted, add email = … to [account] in garr-tcs.ini.")
+
+
+def test_an_unusual_url_of_harica(certbot):
+    """A host that HARICA may have made yesterday is asked, after a notice."""
+    certbot.write_ini(account_section(f"https://acme-v99.harica.gr:9/acme/{uuid.UUID(int=7)}/directory", "kid-1", KEY))
+    result = certbot.certonly(NAME, check=False)
+    assert result.returncode == 1
+    explained(result, "directory-url is unlike those that HARICA is known to give", "https://cm.harica.gr")
+    assert "is not HARICA's whole Server URL" not in result.output
+
+
+def test_an_empty_option_names_no_file(certbot):
+    """A script whose variable is empty is told which option that was."""
+    result = certbot.run("certonly", "-n", "-a", "garr-tcs", "--garr-tcs-config", "", "-d", NAME, check=False)
+    assert result.returncode == 2
+    explained(result, "--garr-tcs-config", "is empty; name a file, or leave the option out")
 
 
 def test_must_staple_is_refused_for_a_ca_without_ocsp(certbot, practice_ca):

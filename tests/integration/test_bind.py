@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import random
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import dns.name
+import dns.rdatatype
 import pytest
-from bind import BindLab, Zone, free_port, make_key, skip_or_fail
-from fakes import FakeDns, fails, lame, nothing
+from bind import LOOPBACK, BindLab, Named, Zone, free_port, make_key, skip_or_fail
+from fakes import FakeDns, fails, lame, nothing, says, soa
+from relay import Relay
 
 from certbot_garr_tcs.challenges.dns.answers import UpdateRefusedError
 from certbot_garr_tcs.challenges.dns.client import Client
@@ -26,7 +30,7 @@ from certbot_garr_tcs.challenges.dns.updates import TxtRecord, build_update
 from certbot_garr_tcs.challenges.interfaces import Challenge
 from certbot_garr_tcs.challenges.notes import Notes
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
-from certbot_garr_tcs.challenges.sections import DNS_01, Rfc2136Settings, SolverSection, TsigKey
+from certbot_garr_tcs.challenges.sections import DNS_01, HowToLook, Propagation, Rfc2136Settings, SolverSection, TsigKey
 from certbot_garr_tcs.errors import ChallengeError
 from certbot_garr_tcs.state import StateFolder
 
@@ -229,7 +233,11 @@ def test_refused_without_key(run):
 
 def test_a_name_in_no_zone_of_ours(run):
     """A server that is not authoritative for the zone: NOTAUTH, and which section to add."""
-    elsewhere = {("_acme-challenge.www.example.net", "CNAME"): nothing("example.net.")}
+    elsewhere = {
+        ("_acme-challenge.www.example.net", "CNAME"): nothing("example.net."),
+        ("example.net", "SOA"): says(soa("example.net.")),
+        ("example.net", "NS"): nothing("example.net."),
+    }
     with FakeDns(elsewhere) as resolver:
         error = run.fails(run.solver(resolver=resolver.endpoint), challenge("www.example.net"))
     assert error.message == f"UPDATE of example.net. at {_at(run)}: NOTAUTH"
@@ -330,6 +338,97 @@ def test_cname_into_a_zone_without_key(run):
         f" UPDATE of example.org. at ns1.example.org ({_at(run)}): REFUSED"
     )
     assert error.hint.startswith("Add a section [dns-01 example.org] with the server and key of that zone")
+
+
+def test_a_stranger_gets_no_signed_message(run):
+    """Where no section names the zone that a CNAME leads to, its primary is asked without our key."""
+    error = run.fails(run.solver(section(patient(None))), challenge("locked.example.it"))
+    assert error.message.endswith(f"UPDATE of example.org. at ns1.example.org ({_at(run)}): REFUSED")
+    assert error.hint.startswith("Add a section [dns-01 example.org] with the server and key of that zone")
+    (denied,) = [line for line in run.lab.primary.log().splitlines() if "'example.org/IN'" in line]
+    assert denied.endswith("update 'example.org/IN' denied")
+    assert "acme-it" not in denied
+
+
+WILD = Zone(
+    "example.net",
+    policy="grant acme-it wildcard *.example.net. TXT;",
+    records="* CNAME web.example.org.\nmail A 192.0.2.1\n*.deep CNAME web.example.net.",
+)
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_wildcard_s_cname_is_overridden(tmp_path, is_named):
+    """Below a wildcard CNAME the record goes to the name itself, of which the wildcard then says nothing more."""
+    with BindLab(tmp_path / "lab", [WILD, ORG], [KEY]) as lab:
+        run = Runner(lab, tmp_path)
+        solver = run.solver(section(patient(lab.server if is_named else None)))
+        challenges = [
+            challenge(name) for name in ("www.example.net", "example.net", "mail.example.net", "a.deep.example.net")
+        ]
+        solver.present(challenges)
+        assert lab.primary.txt("_acme-challenge.www.example.net") == {"value for www.example.net"}
+        solver.wait(challenges)
+        solver.clean_up(challenges)
+        assert run.left() == {}
+        assert "CNAME" in str(lab.primary.ask("_acme-challenge.www.example.net")), "the wildcard is as it was"
+
+
+@contextlib.contextmanager
+def caching_resolver(lab: BindLab, folder: Path):
+    """Run a resolver that asks the lab's primary, validates what is signed, and remembers what is missing."""
+    keys = [rdata for rrset in lab.primary.ask("example.it", "DNSKEY").answer for rdata in rrset]
+    anchors = [
+        f'example.it. static-key 257 3 {int(key.algorithm)} "{base64.b64encode(key.key).decode()}";'
+        for key in keys
+        if key.rdtype == dns.rdatatype.DNSKEY and key.flags == 257
+    ]
+    resolver = Named(folder, Relay(LOOPBACK, 0, (LOOPBACK, free_port([LOOPBACK]))))
+    folder.mkdir()
+    try:
+        resolver.start(
+            f'options {{ directory "{folder}"; listen-on port {resolver.own_port} {{ {LOOPBACK}; }};'
+            " listen-on-v6 { none; }; pid-file none; session-keyfile none; dnssec-validation yes; };\ncontrols { };\n"
+            f'zone "example.it" {{ type forward; forward only;'
+            f" forwarders {{ {LOOPBACK} port {lab.primary.own_port}; }}; }};\n"
+            + (f"trust-anchors {{ {' '.join(anchors)} }};\n" if anchors else "")
+        )
+        yield resolver
+    finally:
+        resolver.stop()
+
+
+@pytest.mark.parametrize("extra", ["", "dnssec-policy default;"], ids=["unsigned", "signed"])
+def test_our_own_look_leaves_nothing_in_a_resolver(tmp_path, extra):
+    """Without ``server``, the resolver that is asked for the zone still finds the record afterwards.
+
+    It remembers for an hour what was missing, and in a signed zone that nothing is between two names.
+    """
+    zone = Zone("example.it", policy=IT.policy, extra=extra, records="www A 192.0.2.1", missing_seconds=3600)
+    with BindLab(tmp_path / "lab", [zone], [KEY]) as lab:
+        if extra:
+            _until(lambda: lab.primary.ask("www.example.it", "RRSIG").answer)
+        with caching_resolver(lab, tmp_path / "resolver") as resolver:
+            endpoint = Endpoint(LOOPBACK, resolver.own_port)
+            how = Propagation(HowToLook.RESOLVERS, resolvers=(f"{LOOPBACK}:{resolver.own_port}",))
+            run = Runner(lab, tmp_path)
+            solver = run.solver(section(replace(patient(None, seconds=3.0), propagation=how)), resolver=endpoint)
+            challenges = [challenge("www.example.it"), challenge("new.example.it"), challenge("example.it")]
+            solver.present(challenges)
+            solver.wait(challenges)
+            solver.clean_up(challenges)
+        assert run.left() == {}
+
+
+def test_an_update_whose_answer_is_lost_is_looked_at(run):
+    """A primary that made the UPDATE, and whose answer never came, shows it: the run goes on."""
+    run.lab.primary.relay.swallow_update_answers = True
+    solver = run.solver(carry=impatient)
+    solver.present([challenge("www.example.it")])
+    assert run.lab.primary.txt("_acme-challenge.www.example.it") == {"value for www.example.it"}
+    solver.wait([challenge("www.example.it")])
+    solver.clean_up([challenge("www.example.it")])
+    assert run.notes() == []
 
 
 @pytest.fixture

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
+import threading
+
 import pytest
 from journeys import conf, one_line
+from matrix import OLDEST_AND_NEWEST
+from needs import need_built
 
 from certbot_garr_tcs.sandbox.runner import dns_names
 
@@ -35,7 +41,7 @@ def test_names_that_nobody_can_prove_are_named_in_one_error(certbot, make_practi
     assert any("validated" in line for line in errors), refused.output
     assert "www.practice.example" not in next(line for line in errors if "validated" in line)
     assert "[dns-01 elsewhere.example]" in said
-    assert "in the CA's portal" in said
+    assert "administrator has what is missing validated in the CA's portal" in said
     assert not [request for request in ca.requests() if "/chall" in request.path]
     assert ca.issued() == []
     assert not certbot.live("www.practice.example").exists()
@@ -70,3 +76,32 @@ def test_a_section_proves_what_the_ca_has_not_validated(certbot, make_pebble, re
     assert pebble.is_revoked(renewed)
     assert not pebble.is_revoked(issued)
     assert len(certbot.account_ids()) == 1
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serve files without a log."""
+
+    def log_message(self, *args):
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("entry", OLDEST_AND_NEWEST, ids=lambda entry: entry.certbot)
+def test_a_webroot_that_is_not_what_the_web_server_serves(entry, make_certbot, make_pebble, resolver, tmp_path):
+    """After the CA's 404 the key of the file is named that says where proofs are put."""
+    need_built(entry)
+    served, configured = tmp_path / "served", tmp_path / "configured"
+    served.mkdir()
+    configured.mkdir()
+    pebble, certbot = make_pebble(dns_server=resolver), make_certbot(entry.executable)
+    certbot.use(pebble, f"[http-01]\nvia = webroot\nwebroot-path = {configured}\n")
+    handler = functools.partial(QuietHandler, directory=str(served))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", pebble.http_port), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        refused = certbot.certonly(NAME, check=False)
+        server.shutdown()
+        thread.join()
+    assert refused.returncode == 1
+    said = one_line(refused.output)
+    assert f"The proof is where webroot-path of [http-01] in {certbot.ini} says ({configured}): correct that if" in said
+    assert list(configured.iterdir()) == []

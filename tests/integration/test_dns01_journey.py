@@ -9,7 +9,9 @@ import pytest
 from bind import BindLab, Zone, make_key
 from cryptography import x509
 from matrix import MATRIX
-from needs import need_built, need_program
+from needs import free_port, need, need_built, need_program
+
+from certbot_garr_tcs.challenges.delegated import installed
 
 pytestmark = pytest.mark.integration
 
@@ -40,6 +42,7 @@ def lab(tmp_path):
             records="_acme-challenge.moved CNAME moved.acme.example.net.",
         ),
         Zone("acme.example.net", f"grant {NET.name} subdomain acme.example.net. TXT;"),
+        Zone("example.org", f"grant {IT.name} wildcard *.example.org. TXT;", records="* CNAME host1.acme.example.net."),
     ]
     with BindLab(tmp_path / "bind", zones, [IT, NET], secondaries=1, lag_seconds=1.0, resolves=True) as running:
         yield running
@@ -73,6 +76,55 @@ def test_two_zones_two_keys_and_a_cname_in_one_certificate(certbot, make_pebble,
     assert dig(lab, "_acme-challenge.host3.example.it") == ""
     for key in (IT, NET):
         assert certbot.files_with(key.secret) == [certbot.ini]
+
+
+OURS = f"""
+[dns-01]
+tsig-name = {IT.name}
+tsig-secret = {IT.secret}
+"""
+THEIRS = """
+[dns-01]
+via = dns-rfc2136
+dns-rfc2136-credentials = {credentials}
+dns-rfc2136-propagation-seconds = 2
+"""
+
+
+@pytest.mark.parametrize("sections", [OURS, THEIRS], ids=["ours", "dns-rfc2136"])
+def test_a_wildcard_cname_is_in_nobodys_way(make_certbot, make_pebble, lab, tmp_path, sections):
+    """Below ``* CNAME …`` we issue with nothing but a key, as certbot-dns-rfc2136 does, which follows no CNAME."""
+    need("dns-rfc2136" in installed(), "certbot-dns-rfc2136")
+    credentials = tmp_path / "rfc2136.ini"
+    credentials.touch(mode=0o600)
+    credentials.write_text(
+        f"dns_rfc2136_server = {lab.primary.address}\ndns_rfc2136_port = {lab.port}\ndns_rfc2136_name = {IT.name}.\n"
+        f"dns_rfc2136_secret = {IT.secret}\ndns_rfc2136_algorithm = HMAC-SHA256\n",
+        encoding="utf-8",
+    )
+    certbot = make_certbot(None)
+    certbot.use(
+        make_pebble(dns_server=f"{lab.secondaries[0].address}:{lab.port}"), sections.format(credentials=credentials)
+    )
+    names = ("-d", "www.example.org", "-d", "example.org", "-d", "*.example.org")
+    certbot.run("certonly", "-n", "-a", "garr-tcs", *names, env=lab.surroundings(tmp_path / "around"))
+    assert lab.primary.all_txt("example.org") == lab.primary.all_txt("acme.example.net") == {}
+
+
+def test_a_server_that_cannot_be_reached_is_one_line(make_certbot, make_pebble, lab, tmp_path):
+    """Nothing listens where the section says: Certbot ends with one line about it, and says where it looked."""
+    certbot = make_certbot(None)
+    port = free_port()
+    sections = f"{OURS}server = 127.0.0.1:{port}\nzone = example.org\n"
+    certbot.use(make_pebble(dns_server=f"{lab.primary.address}:{lab.port}"), sections)
+    order = ("certonly", "-n", "-a", "garr-tcs", "-d", "www.example.org")
+    result = certbot.run(*order, env=lab.surroundings(tmp_path / "around"), check=False)
+    assert result.returncode == 1
+    (line,) = [line for line in result.output.splitlines() if f"port {port}" in line]
+    assert line.startswith(
+        f"UPDATE of example.org. at 127.0.0.1 port {port}: connection refused. Is the server running"
+    )
+    assert "withdrawn" not in result.output
 
 
 def dig(lab, name):

@@ -1,12 +1,14 @@
 """What the pages on dns-01 say, run as written."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import dns.name
 import dns.update
 import pytest
 from bind import BindLab, Zone, make_key, skip_or_fail
+from needs import need_program
 
 from certbot_garr_tcs.challenges.dns.answers import UpdateRefusedError
 from certbot_garr_tcs.challenges.dns.client import Client
@@ -19,11 +21,16 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 KEY = make_key("acme")
 
 
+def block(page: str, start: str) -> str:
+    """Return the one block of a page that starts so."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (found,) = [each for each in blocks if each.startswith(start)]
+    return found
+
+
 def statement(page: str, zone: str) -> str:
     """Return the zone statement that stands on a page."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```$", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    (found,) = [block for block in blocks if block.startswith(f'zone "{zone}" {{')]
-    return found
+    return block(page, f'zone "{zone}" {{')
 
 
 def allowed(lab: BindLab, name: str, rdtype: str, data: str) -> bool:
@@ -60,3 +67,17 @@ def test_the_policy_for_a_delegated_zone(tmp_path):
     with BindLab(tmp_path / "lab", [zone], [KEY]) as lab:
         assert allowed(lab, "www.acme.example.net", "TXT", "proof")
         assert not allowed(lab, "www.acme.example.net", "A", "192.0.2.1")
+
+
+def test_the_zone_file_of_a_delegated_name(tmp_path):
+    """BIND loads the zone file of delegation.md for a name with an underscore, and refuses one with relative names."""
+    as_written = block("delegation.md", "$TTL")
+    assert check_zone(tmp_path, as_written) == 0
+    assert check_zone(tmp_path, as_written.replace("ns1.example.net.", "ns1")) != 0
+
+
+def check_zone(folder: Path, text: str) -> int:
+    """Check a zone file as named does when it loads a primary zone."""
+    (folder / "zone").write_text(text, encoding="utf-8")
+    command = [need_program("named-checkzone"), "-k", "fail", "_acme-challenge.www.example.it", str(folder / "zone")]
+    return subprocess.run(command, capture_output=True, check=False).returncode

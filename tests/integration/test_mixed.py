@@ -195,7 +195,7 @@ def test_names_that_nothing_covers_are_named_before_anything_is_published(certbo
     certbot.use(world.pebble, world.ini())
     result = certbot.certonly("example.it", "a.example.org", "b.example.org", check=False)
     assert result.returncode == 1
-    assert "the CA has not validated a.example.org, b.example.org beforehand" in " ".join(result.output.split())
+    assert "the CA asks for a proof of control of a.example.org, b.example.org, and" in " ".join(result.output.split())
     assert "[dns-01 example.org]" in result.output
     assert world.lab.primary.serial("example.it") == 1
 

@@ -46,6 +46,20 @@ state_dir = {folder}/state
 log_path = {folder}/dovecot.log
 protocols = imap
 ssl = yes
+{version}
+service imap-login {{
+  inet_listener imap {{
+    {address} = 127.0.0.1
+    port = {port}
+  }}
+  inet_listener imaps {{
+    {address} = 127.0.0.1
+    port = {tls_port}
+  }}
+}}
+"""
+
+DOVECOT_2_3 = """
 ssl_cert = <{cert}
 ssl_key = <{key}
 mail_location = maildir:{folder}/mail
@@ -57,17 +71,36 @@ userdb {{
   driver = static
   args = uid=65534 gid=65534 home={folder}
 }}
-service imap-login {{
-  inet_listener imap {{
-    address = 127.0.0.1
-    port = {port}
-  }}
-  inet_listener imaps {{
-    address = 127.0.0.1
-    port = {tls_port}
+"""
+
+DOVECOT_2_4 = """
+dovecot_storage_version = 2.4.0
+ssl_server_cert_file = {cert}
+ssl_server_key_file = {key}
+mail_driver = maildir
+mail_path = {folder}/mail
+passdb static {{
+  password = none
+}}
+userdb static {{
+  fields {{
+    uid = 65534
+    gid = 65534
+    home = {folder}
   }}
 }}
 """
+
+
+def dovecot_configuration(program, **values):
+    """Write the configuration in the words of the installed version: Debian 12 has 2.3, Debian 13 has 2.4."""
+    asked = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout
+    major, minor = (int(part) for part in asked.split(".")[:2])
+    if (major, minor) < (2, 4):
+        return DOVECOT.format(version=DOVECOT_2_3.format(**values), address="address", **values)
+    # The version of the configuration comes first; nothing may stand before it.
+    rest = DOVECOT.format(version=DOVECOT_2_4.format(**values), address="listen", **values)
+    return f"dovecot_config_version = 2.4.0\n{rest}"
 
 
 @contextlib.contextmanager
@@ -111,7 +144,8 @@ def dovecot(*, starttls):
         site = Site(folder, ports[0] if starttls else ports[1])
         cert, key = site.tls / "dovecot.pem", site.tls / "dovecot.key"
         config = folder / "dovecot.conf"
-        config.write_text(DOVECOT.format(folder=folder, cert=cert, key=key, port=ports[0], tls_port=ports[1]))
+        places = {"folder": folder, "cert": cert, "key": key, "port": ports[0], "tls_port": ports[1]}
+        config.write_text(dovecot_configuration(program, **places))
         site.section(
             fullchain=cert,
             key=key,

@@ -9,7 +9,8 @@ import pytest
 import trustme
 from parsed import make_account, make_lineage, parse
 
-from certbot_garr_tcs import account_setup
+from certbot_garr_tcs import account_setup, revocation
+from certbot_garr_tcs.account import choice
 from certbot_garr_tcs.account.binding import Binding
 from certbot_garr_tcs.account.roster import Roster, Rosters
 from certbot_garr_tcs.account.selection import Run, Selection
@@ -24,8 +25,15 @@ STAGING = "https://staging.example/directory"
 HARICA = "https://acme.harica.gr/uni/directory"
 EAB = Binding("kid-of-the-file", "k" * 43)
 SECRET = "s" * 43
+SWAPPED = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldC0xMjM"
 NAME = "www.example.it"
 ACCOUNT = ("--eab-kid", "typed", "--eab-hmac-key", SECRET)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_run():
+    """Forget what another test's run tried in vain."""
+    choice._TRIED.clear()
 
 
 @pytest.fixture
@@ -109,6 +117,29 @@ def test_typed_options_win(settle):
     assert "HARICA since January 2025" in said
 
 
+def test_what_may_be_wrong_is_said_before_an_account_is_registered(settle, settings, tmp_path):
+    """An account that is there has proved the file right: then nothing is said."""
+    account = replace(settings.account, notices=("directory-url is unusual.",), email=None)
+    _, said = settle("certonly", "-d", NAME, account=account)
+    assert "directory-url is unusual." in said
+    assert "No e-mail address is given. If one is wanted, add email = …" in said
+    make_account(tmp_path, PLACE, "a" * 32)
+    assert settle("certonly", "-d", NAME, account=account)[1] == ""
+
+
+def test_where_the_file_was_looked_for_is_said(tmp_path):
+    """Who has no file learns which one would have been read."""
+    config = parse(tmp_path, "certonly", "-d", NAME)
+    occasion = account_setup.occasion_of(config, print)
+    for settings, where in (
+        (None, f"{tmp_path / 'config' / 'garr-tcs.ini'} (which does not exist)"),
+        (Configuration(tmp_path / "own.ini"), f"in {tmp_path / 'own.ini'}, nor"),
+    ):
+        with pytest.raises(AccountError) as caught:
+            account_setup.settle(config, settings, StateFolder(tmp_path), occasion)
+        assert where in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -117,6 +148,7 @@ def test_typed_options_win(settle):
         (["--eab-kid", "", "--eab-hmac-key", ""], "--eab-kid and --eab-hmac-key are empty"),
         (["--eab-kid", "<kid>", "--eab-hmac-key", SECRET], "--eab-kid still is a placeholder"),
         (["--eab-kid", "typed", "--eab-hmac-key", f"{SECRET} x"], "--eab-hmac-key is no base64url"),
+        (["--eab-kid", SWAPPED, "--eab-hmac-key", "typed"], "--eab-kid and --eab-hmac-key are swapped"),
     ],
 )
 def test_half_and_broken_eab_options(settle, arguments, words):
@@ -129,15 +161,52 @@ def test_half_and_broken_eab_options(settle, arguments, words):
 
 
 def test_a_typed_account_is_taken_and_remembered(settle, tmp_path):
-    """--account settles which one the file's key ID stands for, from then on."""
+    """--account settles which one the file's key ID stands for, from when a certificate was issued with it."""
     for name in ("a", "b"):
         make_account(tmp_path, PLACE, name)
-    with pytest.raises(AccountError, match="nothing says which one"):
-        settle("certonly", "-d", NAME)
-    assert settle("certonly", "-d", NAME, "--account", "b")[0].account == "b"
+    for _ in range(2):
+        with pytest.raises(AccountError, match="nothing says which one"):
+            settle("certonly", "-d", NAME)
+        assert settle("certonly", "-d", NAME, "--account", "b")[0].account == "b"
+    make_lineage(tmp_path, NAME, server=f"{URL}/", account="b")
     assert settle("certonly", "-d", NAME)[0].account == "b"
+    assert Rosters(StateFolder(tmp_path)).read(URL) == Roster({"b": EAB.fingerprint})
     nobody = AccountSettings(tmp_path / "f", directory_url=URL)
     assert settle("certonly", "-d", NAME, "--account", "a", account=nobody)[0].account == "a"
+
+
+def test_looking_writes_nothing(settle, tmp_path):
+    """What shows or gives up an account is no proof of who made it."""
+    make_account(tmp_path, PLACE, "a")
+    assert settle("show_account", "--account", "a", registers=False)[0].account == "a"
+    assert not StateFolder(tmp_path).path.exists()
+
+
+def test_an_account_is_registered_beside_those_of_other_key_ids(settle, tmp_path):
+    """At once, or when Certbot gets there; then it is known, and no other is taken."""
+    make_account(tmp_path, PLACE, "old")
+    Rosters(StateFolder(tmp_path)).write(URL, Roster({"old": "of another"}))
+
+    def register(config, done):
+        assert (config.server, config.account, config.eab_kid) == (URL, None, EAB.key_id)
+        done(make_account(tmp_path, PLACE, "new"))
+
+    config, said = settle("certonly", "-d", NAME, register=register)
+    assert config.account == "new"
+    assert "made none of the accounts" in said
+    assert "a new one is registered beside" in said
+    assert Rosters(StateFolder(tmp_path)).read(URL) == Roster({"old": "of another", "new": EAB.fingerprint})
+    config, said = settle("certonly", "-d", NAME, register=pytest.fail)
+    assert (config.account, config.eab_kid, said) == ("new", None, "")
+    config, _ = settle("register", wants_new_account=True, register=pytest.fail)
+    assert config.account == "new"
+
+
+def test_one_pair_is_offered_once_in_a_renewal_run(settle):
+    """Certbot asks for each lineage that is due, and a refused pair is refused again."""
+    settle("renew")
+    with pytest.raises(AccountError, match="has failed already in this run"):
+        settle("renew")
 
 
 @pytest.mark.parametrize(("there", "step"), [(("a",), "Give one of a, or none"), ((), "Leave --account out")])
@@ -262,8 +331,9 @@ def test_many_names(settle, tmp_path):
     assert "21 names: HARICA is known to refuse more than 20" in settle("certonly", "-d", names, account=harica)[1]
 
 
-def test_key_types_are_for_new_lineages(settle, settings):
-    """The file's key type is a default: what was typed wins, and a renewal keeps what it has."""
+def test_key_types_are_for_new_lineages(settle, settings, tmp_path):
+    """The file's key type is a default: what was typed wins, and a renewal keeps what it has, or takes the size."""
+    make_account(tmp_path, PLACE, "abc")
     rsa = replace(settings.account, key_type="rsa", rsa_key_size=3072)
     config, _ = settle("certonly", "-d", NAME, account=rsa)
     assert (config.key_type, config.rsa_key_size) == ("rsa", 3072)
@@ -272,17 +342,23 @@ def test_key_types_are_for_new_lineages(settle, settings):
     assert (config.key_type, config.rsa_key_size) == ("ecdsa", 4096)
     config, _ = settle("renew", account=rsa)
     assert (config.key_type, config.rsa_key_size) == ("ecdsa", 2048)
+    for typed, size in ((("rsa",), 3072), (("rsa", "--rsa-key-size", "4096"), 4096), (("ecdsa",), 2048)):
+        assert settle("renew", "--key-type", *typed, account=rsa)[0].rsa_key_size == size
+
+
+def revoking(folder, *arguments, settings=None, **typed):
+    """Set a revocation up, as Certbot's parser does; return its namespace and what was selected."""
+    config = argparse.Namespace(**vars(parse(folder, "revoke", *arguments).namespace))
+    vars(config).update(typed)
+    return config, revocation.settle_for_lineage(config, lambda: settings)
 
 
 def test_revoke_by_name_takes_the_lineages_account(tmp_path):
     """Where it is there; a typed account stays; without any, Certbot would ask for an EAB on the command line."""
     make_lineage(tmp_path, NAME, server=URL, account="abc")
 
-    def account(**typed):
-        config = argparse.Namespace(**vars(parse(tmp_path, "revoke", "--cert-name", NAME).namespace))
-        vars(config).update(typed)
-        account_setup.settle_for_lineage(config)
-        return config.account
+    def account(certname=NAME, **typed):
+        return revoking(tmp_path, "--cert-name", certname, **typed)[0].account
 
     with pytest.raises(AccountError, match=f"no account of {URL} on this machine to revoke with"):
         account()
@@ -295,15 +371,35 @@ def test_revoke_by_name_takes_the_lineages_account(tmp_path):
     assert account(certname="nothing") is None
 
 
+def test_revoke_by_path_asks_the_lineages_ca(tmp_path, settings):
+    """The file decides where no lineage has the certificate, or where it names another CA than the lineage's."""
+    old_ca, new_ca = trustme.CA(), trustme.CA(organization_name="another")
+    old, new, strange = (ca.issue_cert(NAME).cert_chain_pems[0].bytes() for ca in (old_ca, new_ca, new_ca))
+    make_lineage(tmp_path, NAME, new, server=OTHER, account="abc")
+    archived, copied, unknown = (tmp_path / name for name in ("config/live/www.example.it/cert1.pem", "c", "u"))
+    for path, content in ((archived, old), (copied, new), (unknown, strange)):
+        path.write_bytes(content)
+    make_account(tmp_path, OTHER_PLACE, "abc")
+    config, selected = revoking(tmp_path, "--cert-path", str(copied))
+    assert (config.server, config.account, selected.title) == (OTHER, "abc", OTHER)
+    for path in (unknown, archived, tmp_path / "missing"):
+        assert revoking(tmp_path, "--cert-path", str(path), settings=settings)[1] is None
+    for path in (unknown, tmp_path / "missing"):
+        assert revoking(tmp_path, "--cert-path", str(path))[1] is None
+    with pytest.raises(AccountError, match=f"another CA issued it than {OTHER}") as caught:
+        revoking(tmp_path, "--cert-path", str(archived))
+    assert "--server URL" in caught.value.hint
+
+
 def test_revocation_needs_an_account_or_the_key(tmp_path):
     """Certbot would register an account only to revoke with it, which no CA would accept."""
     for arguments in (["--key-path", "/k"], []):
         config = parse(tmp_path, "revoke", "--cert-path", "/c", *arguments)
         if arguments:
-            account_setup.check_revocation(config, Selection(URL))
+            revocation.check_revocation(config, Selection(URL))
             continue
         with pytest.raises(AccountError, match="no account") as caught:
-            account_setup.check_revocation(config, Selection(URL))
+            revocation.check_revocation(config, Selection(URL))
         assert "--key-path" in caught.value.hint
         config.account = "abc"
-        account_setup.check_revocation(config, Selection(URL))
+        revocation.check_revocation(config, Selection(URL))

@@ -17,9 +17,9 @@ ROOT = Path(certbot_garr_tcs.__file__).parent
 FLOORS = (
     {"plugin", "command"},
     {"options", "check", "status", "sandbox"},
-    {"account_setup", "aftermath", "deploy_setup"},
+    {"account_setup", "deploy_setup", "failure_hints", "revocation"},
     {"config"},
-    {"account", "challenges", "deploy"},
+    {"account", "challenges", "deploy", "ini"},
     {"compat", "lineages", "state", "keys", "private"},
     {"errors"},
 )
@@ -27,14 +27,14 @@ FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in room
 
 # Which modules may know a package; where it says nothing, none may.
 MAY_KNOW = {
-    "acme": {"plugin", "aftermath"},
-    "acme2certifier": {"sandbox.issuing", "sandbox.server"},
+    "acme": {"plugin", "failure_hints", "account.connection_failures"},
+    "acme2certifier": {"sandbox.issuing", "sandbox.server", "sandbox.validating"},
     "certbot": {"plugin", "options", "compat", "challenges.delegated"},
-    "configobj": {"config", "lineages"},
+    "configobj": {"lineages"},
     "cryptography": {"lineages", "sandbox", "deploy"},
-    "dns": {"challenges.dns", "challenges.reachability", "challenges.rfc2136"},
-    "requests": {"aftermath"},  # comes with acme
-    "subprocess": {"sandbox.practice_ca", "sandbox.runner", "deploy.services"},
+    "dns": {"challenges.dns", "challenges.reachability", "challenges.rfc2136", "sandbox.validating"},
+    "requests": {"failure_hints", "account.connection_failures"},  # comes with acme
+    "subprocess": {"sandbox.demo", "sandbox.practice_ca", "sandbox.runner", "deploy.services"},
     "typing_extensions": {"sandbox.practice_ca", "deploy.files", "deploy.folders"},  # for type checkers alone
     "zope": {"challenges"},
 }

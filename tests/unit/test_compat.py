@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from types import SimpleNamespace
 
@@ -81,6 +82,58 @@ def test_a_role_that_another_plugin_has_stays_there(tmp_path):
     namespace = SimpleNamespace(authenticator="nginx", installer=None)
     compat.choose(namespace, "--garr-tcs", "garr-tcs", BOTH)
     assert (namespace.authenticator, namespace.installer) == ("nginx", "garr-tcs")
+
+
+def test_a_role_is_given_up_to_what_is_stored(tmp_path, monkeypatch):
+    """However it was given; another plugin's stays."""
+    for options in (("-a", "garr-tcs"), ("--configurator", "garr-tcs")):
+        config = parse(tmp_path, "renew", *options)
+        assert compat.give_up(config, "garr-tcs")
+        assert (config.authenticator, config.configurator) == (None, None)
+        assert config.installer == ("garr-tcs" if "--configurator" in options else None)
+    config = parse(tmp_path, "renew", "-a", "standalone")
+    assert not compat.give_up(config, "garr-tcs")
+    assert config.authenticator == "standalone"
+    # Before 2.7 a second parse of the command line says who has the role.
+    monkeypatch.delattr(configuration, "ArgumentSource", raising=False)
+    config = SimpleNamespace(authenticator="garr-tcs", configurator=None, namespace=SimpleNamespace())
+
+    def set_by_cli(name):
+        """Do as Certbot did."""
+
+    set_by_cli.detector = SimpleNamespace(authenticator="garr-tcs", configurator=None)
+    monkeypatch.setattr(cli, "set_by_cli", set_by_cli, raising=False)
+    monkeypatch.setattr(cli, "_Default", dict, raising=False)
+    assert compat.give_up(config, "garr-tcs")
+    assert set_by_cli.detector.authenticator == {}
+
+
+def test_a_command_is_wrapped(tmp_path, monkeypatch):
+    """Certbot looks its function up when it has parsed."""
+    parse(tmp_path, "show_account")
+    before = cli.helpful_parser.VERBS["show_account"]
+    called = []
+    compat.wrap_command(lambda command, config, plugins: called.append((command, config, plugins)))
+    cli.helpful_parser.VERBS["show_account"]("config", "plugins")
+    assert called == [(before, "config", "plugins")]
+    monkeypatch.setattr(cli, "helpful_parser", None)
+    compat.wrap_command(pytest.fail)
+
+
+def test_the_lineage_that_is_renewed_is_known_by_what_certbot_logs():
+    """It wraps its messages, and says other things too."""
+    log = logging.getLogger("certbot._internal.display.obj")
+    log.setLevel(logging.DEBUG)
+    for _ in range(2):
+        compat.watch_renewals()
+        assert compat.renewing() is None
+    log.debug("Notifying user: %s", "Processing\n/etc/letsencrypt/renewal/www.example.it.conf")
+    assert compat.renewing() == "www.example.it"
+    log.debug("Notifying user: %s", "Certificate not yet due for renewal")
+    assert compat.renewing() == "www.example.it"
+    log.debug("Notifying user: %s", "Processing /a b/renewal/other.conf")
+    assert compat.renewing() == "other"
+    compat.watch_renewals()
 
 
 def test_the_verb_is_known_while_certbot_parses(tmp_path, monkeypatch):

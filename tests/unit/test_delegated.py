@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from achalls import certbot_config, challenge, token
 from acme import challenges as acme_challenges
+from canary import said
 from certbot import errors, interfaces
 from certbot.plugins import common
 from solver_contract import Bench, SolverContract
@@ -186,6 +187,7 @@ def test_the_first_on_the_path_wins(fake, tmp_path, monkeypatch):
         (section("webroot", path="/"), "path is written in full as webroot-path", ""),
         (section("dns-fake", DNS_01, dns_fake_credential="x"), 'did you mean "dns-fake-credentials"?', ""),
         (section("dns-fake", DNS_01, server="192.0.2.1"), "server is no option of dns-fake", ""),
+        (section("dns-fake", DNS_01, zzz="192.0.2.1"), "option 1 is no option of dns-fake", ""),
         (section("dns-fake", DNS_01, dns_fake_propagation_seconds="a"), "is not a whole number", ""),
         (section("dns-fake", DNS_01, dns_fake_algorithm="MD5"), "is not one of HMAC-SHA256, HMAC-SHA512", ""),
         (section("dns-fake", DNS_01, dns_fake_tcp="perhaps"), "dns-fake-tcp is yes or no", ""),
@@ -222,6 +224,30 @@ def test_never_quotes_a_value(config, fake):
         DelegatedSolver(section("dns-fake", DNS_01, dns_fake_algorithm="hunter2"), config)
     assert "hunter2" not in str(caught.value)
     assert fake.zone == set()
+
+
+SECRET = "Zm9vYmFyLXNlY3JldC1mb28tYmFyLXNlY3JldA=="
+
+
+def test_a_plugin_that_quotes_a_secret_is_not_passed_on(config, fake, caplog):
+    """A token in the place of a file's name: plugins say which file is missing, and the log keeps what they raise."""
+    caplog.set_level("DEBUG")
+    with pytest.raises(ConfigError, match="webroot-path: … does not exist") as refused:
+        DelegatedSolver(section("webroot", webroot_path=SECRET), config)
+    built = section("dns-fake", DNS_01, dns_fake_credentials=SECRET)
+    solver, asked = DelegatedSolver(built, config), [challenge("a.example.it")]
+    fake.fails["perform"] = (errors.PluginError(f"File not found: {SECRET}"), None)
+    with pytest.raises(ChallengeError, match=r"could not publish .*: File not found: …") as failed:
+        solver.present(asked)
+    fake.fails["cleanup"] = (errors.PluginError(f"File not found: {SECRET}"), None)
+    with pytest.raises(ChallengeError, match=r"could not withdraw .*: File not found: …") as left:
+        solver.clean_up(asked)
+    fake.fails["prepare"] = (errors.PluginError(f"File not found: {SECRET}"), None)
+    with pytest.raises(ConfigError, match="cannot be used: File not found: …") as unusable:
+        DelegatedSolver(built, config)
+    for caught in (refused, failed, left, unusable):
+        assert SECRET not in said(caught.value)
+    assert SECRET not in caplog.text
 
 
 def test_a_section_without_via_is_not_for_this_room(config):
@@ -489,6 +515,23 @@ def test_says_where_http_names_lead(config, root):
     """After the CA said no to a web server's proof, the hint is about the name's addresses."""
     solver = DelegatedSolver(section("webroot", webroot_path=root), config, resolve=lambda name, kind: [])
     assert solver.describe([challenge("a.example.it")]).startswith("a.example.it has no address at this moment.")
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [({"webroot_path": "{root}"}, "webroot-path"), ({"webroot_map": '{{"a.example.it": "{root}"}}'}, "webroot-map")],
+)
+def test_says_where_webroot_put_a_proof(config, root, options, key):
+    """The web server may serve another folder: the key of the section that says which one is named."""
+    given = {name: value.format(root=root) for name, value in options.items()}
+    (value,) = given.values()
+    solver = DelegatedSolver(
+        section("webroot", suffix="a.example.it", **given), config, lambda name, kind: ["192.0.2.1"]
+    )
+    assert solver.describe([challenge("a.example.it")]).endswith(
+        f"The proof is where {key} of [http-01 a.example.it] in /etc/letsencrypt/garr-tcs.ini says ({value}): "
+        "correct that if the web server serves /.well-known/acme-challenge/ of this name from another folder."
+    )
 
 
 def test_a_signal_ends_certbot_and_not_the_plugin(config, fake):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -86,6 +87,21 @@ def test_each_misfit_is_found(wrong, expected):
     with pytest.raises(DeployError, match=r"certbot certificates --cert-name www.example.it") as caught:
         check(wrong, NOW_SECONDS)
     assert found[0] in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        ({"begins_days": -9, "ends_days": -1}, "expired at "),
+        ({"begins_days": 1}, "is valid only from "),
+    ],
+)
+def test_an_intermediate_that_is_not_valid_now_is_found(when, expected):
+    """Clients refuse the chain, however good the certificate itself is."""
+    root, issuer = authorities()
+    renewed = SimpleNamespace(certificate=root.sign(issuer.name, issuer.key.public_key(), authority=True, **when))
+    (found,) = problems(with_chain(GOOD, renewed, root), NOW_SECONDS)
+    assert found.startswith(f"certificate 1 of chain.pem (CN=Intermediate ec) {expected}")
 
 
 def test_an_issuer_with_a_key_that_signs_nothing_is_a_gap():
@@ -201,7 +217,7 @@ def test_the_digest_of_inputs_sees_every_change():
     """Whatever changes a file's content changes the digest, and nothing else does."""
     target, _ = target_for("pkcs12")
     same = inputs_digest(target, GOOD, b"p")
-    assert inputs_digest(replace(target, reload=("x",), name="y"), GOOD, b"p") == same
+    assert inputs_digest(replace(target, reloads=(("x",),), name="y"), GOOD, b"p") == same
     others = {
         inputs_digest(target, GOOD, b"q"),
         inputs_digest(target, GOOD, None),

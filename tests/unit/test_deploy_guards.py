@@ -261,10 +261,10 @@ def test_a_record_that_cannot_be_read_holds_up_no_other(tmp_path):
 @pytest.mark.parametrize(
     ("edit", "made"),
     [
-        ({"reload": ("reload", "www")}, []),
-        ({"test": ()}, ["reload"]),
-        ({"reload": ()}, ["test"]),
-        ({"probe": Probe("www", 8443, timeout_seconds=2.0)}, ["test", "reload"]),
+        ({"reloads": (("reload", "www"),)}, []),
+        ({"tests": ()}, ["reload"]),
+        ({"reloads": ()}, ["test"]),
+        ({"probes": (Probe("www", 8443, timeout_seconds=2.0),)}, ["test", "reload"]),
     ],
 )
 def test_an_edit_of_a_command_is_tried_at_the_next_run(host, edit, made):
@@ -487,12 +487,12 @@ def test_old_keys_of_targets_that_left_the_file_are_removed(twice):
     assert Journal(twice.state).restorable() == [identity_of(twice.targets[0])]
     source = twice.tls / "other.ini"
     source.touch()
-    other = replace(twice.targets[0], source=source, outputs=(Output("cert", twice.tls / "o", 0o644),), test=())
+    other = replace(twice.targets[0], source=source, outputs=(Output("cert", twice.tls / "o", 0o644),), tests=())
     twice.process([other]).forget_removed()
     assert Journal(twice.state).restorable() == []
     assert list((twice.state.path / "journal" / "bytes").iterdir()) == []
     assert twice.told[-1].startswith("what the last deployment to [deploy www] replaced is removed")
-    twice.process([replace(other, probe=None)]).converge(LINEAGE)
+    twice.process([replace(other, probes=())]).converge(LINEAGE)
     twice.process().forget_removed()
     assert Journal(twice.state).restorable() == [identity_of(other)]
     source.unlink()

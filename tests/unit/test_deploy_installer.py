@@ -211,7 +211,7 @@ def test_a_test_that_cannot_be_run_writes_nothing(deployed):
     """A missing command is told before anything is written."""
     before = deployed.services["www"].cert.stat().st_ino
     deployed.put_lineage(material())
-    target = replace(deployed.targets[0], test=("nginx", "nowhere"))
+    target = replace(deployed.targets[0], tests=(("nginx", "nowhere"),))
     with pytest.raises(DeployError, match="cannot run nginx"):
         deployed.process([target]).converge(LINEAGE)
     assert deployed.services["www"].cert.stat().st_ino == before
@@ -423,7 +423,7 @@ def test_a_roll_back_that_fails_is_told_behind_the_first_error(deployed):
 
 def test_an_interrupt_without_files_is_passed_on(host):
     """A target that only reloads has nothing to put back."""
-    target = replace(host.targets[0], outputs=(), test=())
+    target = replace(host.targets[0], outputs=(), tests=())
 
     def interrupt(_):
         raise KeyboardInterrupt
@@ -620,14 +620,23 @@ def test_a_place_that_will_not_do_is_refused_before_anything_is_written(host, sp
     assert not host.services["www"].cert.exists()
 
 
-def test_two_targets_with_one_path_are_refused_both(tmp_path):
-    """Neither is written, and each is told."""
-    host = Host(tmp_path)
+def test_services_that_share_files_are_deployed_to_together(tmp_path):
+    """Every test and reload runs, every port is looked at; what one service does not take, none keeps."""
+    host = Host(tmp_path, "smtp", "imap")
+    smtp, imap = host.services.values()
+    imap.cert, imap.key = smtp.cert, smtp.key
+    both, other = host.targets
+    shared = {name: getattr(both, name) + getattr(other, name) for name in ("tests", "reloads", "probes")}
+    host.targets = [replace(both, **shared)]
+    good = host.put_lineage(material())
+    host.process().converge(LINEAGE)
+    assert [host.serves(good, name) for name in ("smtp", "imap")] == [True, True]
+    assert calls(host, "imap") == ["test", "reload"]
     host.put_lineage(material())
-    two = [host.targets[0], replace(host.targets[0], name="again")]
-    with pytest.raises(DeployError, match=r"is written by \[deploy www\] and \[deploy again\]"):
-        host.process(two).converge(LINEAGE)
-    assert not host.services["www"].cert.exists()
+    imap.reload_red = 1
+    with pytest.raises(DeployError, match="reload imap"):
+        host.process().converge(LINEAGE)
+    assert [host.serves(good, name) for name in ("smtp", "imap")] == [True, True]
 
 
 def test_a_keystore_is_written_once(host):
@@ -697,9 +706,9 @@ def test_a_target_with_neither_test_nor_reload_is_only_written(host):
     """Grid hosts read their files at each connection; folders are made where the section says so."""
     target = replace(
         host.targets[0],
-        test=(),
-        reload=(),
-        probe=None,
+        tests=(),
+        reloads=(),
+        probes=(),
         mkdir=True,
         outputs=(Output("key", host.tls / "grid" / "hostkey.pem", 0o400),),
     )

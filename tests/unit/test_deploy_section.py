@@ -43,9 +43,9 @@ def test_the_section_of_the_manual_is_read_whole():
         source=SOURCE,
         owner="root",
         group="ssl-cert",
-        test=("nginx", "-t"),
-        reload=("sh", "-c", "systemctl reload nginx"),
-        probe=Probe("www.example.it", 443),
+        tests=(("nginx", "-t"),),
+        reloads=(("sh", "-c", "systemctl reload nginx"),),
+        probes=(Probe("www.example.it", 443),),
     )
     assert target.title == "[deploy www]"
 
@@ -78,8 +78,8 @@ def test_the_other_keys_are_read_too():
     assert (target.pkcs12_alias, target.pkcs12_legacy, target.key_format) == ("jetty", True, "traditional")
     assert (target.owner, target.group, target.mkdir, target.follow_symlinks) == ("jetty", None, True, True)
     assert target.command_timeout_seconds == 2.5
-    assert target.probe == Probe("2001:db8::1", 8443, None, "x.example.it", 7.0)
-    assert target.probe.where == "[2001:db8::1]:8443"
+    assert target.probes == (Probe("2001:db8::1", 8443, None, "x.example.it", 7.0),)
+    assert target.probes[0].where == "[2001:db8::1]:8443"
     assert {output.mode for output in target.outputs} == {0o600}
 
 
@@ -87,37 +87,41 @@ def test_the_other_keys_are_read_too():
     ("keys", "expected"),
     [
         ({"fulchain": "/x"}, 'fulchain is no key of this section; did you mean "fullchain"?'),
-        ({"zzzz": "/x"}, "zzzz is no key of this section"),
-        ({"fullchain": "tls/www.pem"}, "fullchain 'tls/www.pem' is no absolute path"),
-        ({"fullchain": "/tls/../www.pem"}, "fullchain '/tls/../www.pem' is no absolute path"),
-        ({"fullchain": "/"}, "fullchain '/' is no absolute path"),
+        ({"zzzz": "/x"}, "entry 3 is no key of this section"),
+        ({"fullchain": "tls/www.pem"}, "fullchain is no absolute path"),
+        ({"fullchain": "/tls/../www.pem"}, "fullchain is no absolute path"),
+        ({"fullchain": "/"}, "fullchain is no absolute path"),
         ({"fullchain": ""}, "fullchain is empty; give it a value"),
-        ({"key": "/tls/www.pem"}, "key /tls/www.pem is the path of fullchain too"),
-        ({"mode": "0999"}, "mode '0999' is no octal mode; write for example 0644"),
-        ({"mode": "0666"}, "mode 0666 is not a mode for files that only the owner may write"),
-        ({"key-mode": "0644"}, "key-mode 0644 is not a mode for a private key; write for example 0600"),
-        ({"key-mode": "0040"}, "key-mode 0040 is not a mode for a private key"),
-        ({"owner": "root:"}, "owner 'root:' is not user or user:group"),
-        ({"owner": "a:b:c"}, "owner 'a:b:c' is not user or user:group"),
-        ({"combined-order": "fullchain"}, "combined-order 'fullchain' is no order"),
-        ({"combined-order": "fullchain chain key"}, "combined-order 'fullchain chain key' is no order"),
-        ({"combined-order": "cert key key"}, "combined-order 'cert key key' is no order"),
-        ({"combined-order": "fullchain keys"}, "combined-order 'fullchain keys' is no order"),
-        ({"combined-order": ","}, "combined-order ',' is no order"),
+        ({"key": "/tls/www.pem"}, "key has the path of fullchain too"),
+        ({"mode": "0999"}, "mode is no octal mode; write for example 0644"),
+        ({"mode": "0666"}, "mode is not a mode for files that only the owner may write"),
+        ({"key-mode": "0644"}, "key-mode is not a mode for a private key; write for example 0600"),
+        ({"key-mode": "0040"}, "key-mode is not a mode for a private key"),
+        ({"owner": "root:"}, "owner is not user or user:group"),
+        ({"owner": "a:b:c"}, "owner is not user or user:group"),
+        ({"combined-order": "fullchain"}, "combined-order is no order"),
+        ({"combined-order": "fullchain chain key"}, "combined-order is no order"),
+        ({"combined-order": "cert key key"}, "combined-order is no order"),
+        ({"combined-order": "fullchain keys"}, "combined-order is no order"),
+        ({"combined-order": ","}, "combined-order is no order"),
         ({"pkcs12": "/tls/x.p12"}, "pkcs12-password-file is missing"),
         ({"key-format": "pkcs1"}, 'key-format must be one of pkcs8, traditional; did you mean "pkcs8"?'),
         ({"mkdir": "maybe"}, "mkdir must be yes or no"),
         ({"test": "nginx -t 'x"}, "test quotes do not match"),
         ({"reload": "nginx -t && reload"}, "reload && needs a shell, and none is used"),
         ({"reload": "''"}, "reload names no command"),
-        ({"probe": "www.example.it"}, "probe 'www.example.it' is not host:port"),
-        ({"probe": "2001:db8::1:443"}, "probe '2001:db8::1:443' is not host:port"),
-        ({"probe": "www:70000"}, "probe 'www:70000' is not host:port"),
+        ({"probe": "www.example.it"}, "probe is not host:port"),
+        ({"probe": "2001:db8::1:443"}, "probe is not host:port"),
+        ({"probe": "www:70000"}, "probe is not host:port"),
         ({"probe": "www:443", "probe-starttls": "pop3"}, "probe-starttls must be one of smtp, imap"),
-        ({"probe": "www:443", "probe-timeout": "0"}, "probe-timeout '0' is no number of seconds above zero"),
+        ({"probe": "www:443", "probe-timeout": "0"}, "probe-timeout is no number of seconds above zero"),
         ({"probe-name": "www"}, "probe-name says how to probe, but not where"),
-        ({"preset": "ngnix"}, "preset 'ngnix' is none of nginx, apache, haproxy"),
-        ({"lineage": "../x"}, "lineage '../x' is no name of a lineage"),
+        ({"preset": "ngnix"}, "preset is none of nginx, apache, haproxy"),
+        ({"preset": ""}, "preset is empty"),
+        ({"preset": "nginx slapd"}, "preset has several services that differ in key; give each service a section"),
+        ({"preset": "postgresql, slapd", "fullchain": "/c", "key": "/k"}, "preset has several services that differ in"),
+        ({"probe": "www:443 www"}, "probe is not host:port"),
+        ({"lineage": "../x"}, "lineage is no name of a lineage"),
         ({"lineage": ""}, "lineage is empty"),
     ],
 )
@@ -152,7 +156,7 @@ def test_a_target_must_do_something():
 def test_starttls_follows_the_port(port, key, expected):
     """Where TLS never begins at once, STARTTLS is the default, and can be switched off."""
     target, _ = read({**LEAST, "probe": f"mx:{port}", **key})
-    assert target.probe.starttls == expected
+    assert target.probes[0].starttls == expected
 
 
 @pytest.mark.parametrize("family", [DEBIAN, RHEL])
@@ -175,14 +179,14 @@ def test_a_preset_yields_to_the_section():
     target, problems = read({"preset": "nginx", "lineage": "x", "key": "/tls/x.key", "test": "", "mode": "0444"})
     assert problems == []
     assert [str(output.path) for output in target.outputs] == ["/etc/ssl/certs/x.crt", "/tls/x.key"]
-    assert target.test == ()
+    assert target.tests == ()
     assert target.outputs[0].mode == 0o444
 
 
 def test_a_preset_knows_the_distribution():
     """The same preset gives the paths of the family that is asked for, and by default of this machine."""
     on_rhel, _ = read({"preset": "apache", "lineage": "x"}, RHEL)
-    assert on_rhel.test == ("httpd", "-t")
+    assert on_rhel.tests == (("httpd", "-t"),)
     here, _ = target_from_keys("www", {"preset": "apache", "lineage": "x"}, SOURCE)
     assert here == read({"preset": "apache", "lineage": "x"}, this_family())[0]
 
@@ -203,13 +207,36 @@ def test_the_family_is_read_from_os_release(text, family):
     assert family_of(text) == family
 
 
+def test_one_section_serves_several_services_that_share_their_files():
+    """Each preset's test and reload, none twice; what they have in common, once; a probe for each."""
+    keys = {"preset": "postfix dovecot", "lineage": "x", "probe": "mail:25 mail:993"}
+    target, problems = read(keys)
+    assert problems == []
+    assert [str(output.path) for output in target.outputs] == ["/etc/ssl/certs/x.crt", "/etc/ssl/private/x.key"]
+    assert target.tests == (("postfix", "check"), ("doveconf", "-n"))
+    assert target.reloads == (("systemctl", "reload", "postfix"), ("systemctl", "reload", "dovecot"))
+    assert [(probe.port, probe.starttls) for probe in target.probes] == [(25, "smtp"), (993, None)]
+    one, _ = read({**keys, "test": "true", "preset": "postfix, dovecot postfix"})
+    assert one.tests == (("true",),)
+    assert one.reloads == target.reloads
+
+
+def test_what_one_of_several_services_wants_counts_for_all():
+    """PostgreSQL's group may read the key, although nginx asks for nothing; who differs must be told by hand."""
+    target, problems = read({"preset": "nginx postgresql haproxy", "lineage": "x"})
+    assert problems == []
+    assert (target.group, target.mkdir, target.outputs[-1].kind) == ("ssl-cert", True, "combined")
+    assert {output.mode for output in target.outputs if output.holds_key} == {0o640}
+
+
 def test_two_targets_must_not_share_a_path():
-    """The same path in two targets is one sentence that names both."""
-    one, _ = target_from_keys("one", LEAST, SOURCE)
-    two, _ = target_from_keys("two", {**LEAST, "key": "/tls/own.key"}, SOURCE)
-    said = "/tls/www.pem is written by [deploy one] and [deploy two]; give each target a path of its own"
-    assert clashes([one, two]) == {"[deploy one]": said, "[deploy two]": said}
-    assert clashes([one]) == {}
+    """The same paths in two targets are one sentence that names both sections, and no path."""
+    one, _ = target_from_keys("one", {**LEAST, "key": "/tls/www.key"}, SOURCE)
+    two, _ = target_from_keys("two", {**LEAST, "key": "/tls/www.key"}, SOURCE)
+    (said,) = clashes([one, two])
+    assert said.startswith("[deploy two] fullchain, key: the same path as in [deploy one]; give each section paths")
+    assert "preset = postfix dovecot" in said
+    assert clashes([one]) == []
 
 
 @pytest.mark.parametrize(

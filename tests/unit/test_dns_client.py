@@ -1,6 +1,8 @@
 """Questions, updates and their answers, on a real socket."""
 
+import contextlib
 import errno
+import socket
 import time
 
 import dns.name
@@ -8,8 +10,9 @@ import dns.rcode
 import dns.rdatatype
 import dns.tsig
 import pytest
-from fakes import FakeDns, applies, fails, first, says, shows_txt, silent, truncated, tsig_error
+from fakes import FakeDns, applies, fails, first, says, shows_txt, silent, truncated, tsig_error, without_edns
 
+from certbot_garr_tcs.challenges.dns import transport
 from certbot_garr_tcs.challenges.dns.answers import UpdateRefusedError
 from certbot_garr_tcs.challenges.dns.client import Client, Question
 from certbot_garr_tcs.challenges.dns.endpoints import Endpoint
@@ -89,6 +92,24 @@ def test_no_route_from_here_is_told_apart(number, silence):
     assert silence_of(OSError(number, "")) is silence
 
 
+@pytest.mark.parametrize("code", ["FORMERR", "NOTIMP"])
+@pytest.mark.parametrize("key", [None, KEY])
+def test_a_server_without_edns_is_asked_without(code, key):
+    """Who does not understand EDNS is asked again without it, and not with it a second time."""
+    with FakeDns({(str(WWW), "TXT"): without_edns(says(RECORD), code)}, key=KEY) as server:
+        client = Client()
+        assert len(client.query(server.endpoint, TXT, key=key).answer) == 1
+        assert server.asked[str(WWW), "TXT"] == 2
+        assert len(client.query(server.endpoint, TXT, key=key).answer) == 1
+        assert server.asked[str(WWW), "TXT"] == 3
+
+
+def test_an_error_of_a_server_with_edns_stays_one():
+    """FORMERR with and without EDNS is the answer."""
+    with FakeDns({(str(WWW), "TXT"): fails("FORMERR")}) as server:
+        assert ask(server).rcode() == dns.rcode.FORMERR
+
+
 def test_garbage_is_no_answer_to_use():
     """An answer that cannot be read is an error that says so."""
 
@@ -147,6 +168,81 @@ def test_an_update_sent_twice_does_no_harm():
         assert len(server.updates) == 2
 
 
+@pytest.mark.parametrize(("timeout", "patience"), [(2, 5.0), (30, 30), (3600, 60.0)])
+def test_an_update_may_take_as_long_as_the_section_says(timeout, patience):
+    """The section's timeout counts, but for a minute at most, and five seconds at least."""
+    waited = []
+
+    def slow(wire, endpoint, *, timeout_seconds, tcp):
+        waited.append((tcp, timeout_seconds))
+        raise NoAnswerError("slow", Silence.TIMED_OUT)
+
+    with pytest.raises(NoAnswerError):
+        Client(slow).update([Endpoint("192.0.2.1")], update("one"), KEY, timeout_seconds=timeout)
+    assert [seconds for tcp, seconds in waited if tcp] == [patience]
+
+
+def test_a_host_that_is_not_there_is_known_soon(monkeypatch):
+    """Only who has taken the connection is waited for as long as an UPDATE may take."""
+    monkeypatch.setattr(transport, "_CONNECT_SECONDS", 0.2)
+    with contextlib.ExitStack() as open_sockets:
+        full = open_sockets.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # Linux lets one more wait than asked for, and leaves the next SYN unanswered
+            waiting = open_sockets.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex(full.getsockname())
+        started = time.monotonic()
+        with pytest.raises(NoAnswerError, match="no answer"):
+            exchange(b"x" * 12, Endpoint(*full.getsockname()), timeout_seconds=30.0, tcp=True)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("add", [True, False])
+def test_what_a_silent_server_did_is_looked_at(add):
+    """An UPDATE whose answer is lost has been made where the server shows it, signed by the same key."""
+
+    def swallowed(server, query, tcp):
+        applies(server, query, tcp)
+
+    table = {("example.it", "UPDATE"): swallowed, (str(WWW), "TXT"): shows_txt}
+    with FakeDns(table, key=KEY) as server:
+        server.txt[WWW] = {"other"} if add else {"other", "one", "two"}
+        Client(impatient).update([server.endpoint], update("one", "two", add=add), KEY)
+        assert server.txt[WWW] == ({"other", "one", "two"} if add else {"other"})
+
+
+@pytest.mark.parametrize("shown", [fails("REFUSED"), says(RECORD, aa=False), says(RECORD), silent])
+def test_what_does_not_show_the_update_leaves_it_open(shown):
+    """One of two values, another answer or none at all is no proof that the UPDATE was made."""
+    with FakeDns({("example.it", "UPDATE"): silent, (str(WWW), "TXT"): shown}, key=KEY) as server:
+        with pytest.raises(NoAnswerError):
+            Client(impatient).update([server.endpoint], update("value", "two"), KEY)
+
+
+def test_closed_tcp_after_silent_udp_is_silence():
+    """What went over UDP may have arrived, whatever becomes of the try over TCP."""
+
+    def udp_alone(wire, endpoint, *, timeout_seconds, tcp):
+        raise NoAnswerError("x", Silence.CLOSED if tcp else Silence.TIMED_OUT)
+
+    with pytest.raises(NoAnswerError) as caught:
+        Client(udp_alone).update([Endpoint("192.0.2.1")], update("one"), KEY)
+    assert caught.value.silence.may_have_arrived
+
+
+def test_the_address_that_may_have_taken_it_is_the_one_that_counts():
+    """Of two addresses without an answer, the one that may have applied the UPDATE is reported."""
+
+    def half_deaf(wire, endpoint, *, timeout_seconds, tcp):
+        raise NoAnswerError("x", Silence.CLOSED if endpoint.address == "192.0.2.1" else Silence.TIMED_OUT)
+
+    with pytest.raises(NoAnswerError, match=r"192\.0\.2\.2 port 53: no answer") as caught:
+        Client(half_deaf).update([Endpoint("192.0.2.1"), Endpoint("192.0.2.2")], update("one"), KEY)
+    assert caught.value.silence.may_have_arrived
+
+
 def test_large_updates_go_over_tcp():
     """An UPDATE that UDP may not carry never tries UDP."""
     protocols = []
@@ -171,7 +267,7 @@ def test_the_second_address_is_tried():
 
 def test_a_no_after_silence_is_not_the_last_word():
     """The first address may have applied what the second one refuses."""
-    with FakeDns({("example.it", "UPDATE"): silent}, key=KEY) as mute:
+    with FakeDns({("example.it", "UPDATE"): silent, (str(WWW), "TXT"): silent}, key=KEY) as mute:
         with FakeDns({("example.it", "UPDATE"): fails("REFUSED")}, key=KEY) as server:
             with pytest.raises(DnsError, match="REFUSED") as caught:
                 Client(impatient).update([mute.endpoint, server.endpoint], update("one"), KEY)
@@ -186,6 +282,7 @@ def test_every_refusal_names_zone_server_and_code(code):
             Client().update([server.endpoint], update("one"), KEY, "[dns-01 example.it]")
     assert caught.value.message == f"UPDATE of example.it. at 127.0.0.1 port {server.port}: {code}"
     assert caught.value.answer == code
+    assert caught.value.definite == (code != "SERVFAIL")
     assert caught.value.hint
     assert "{" not in caught.value.hint
 
@@ -210,6 +307,7 @@ def test_complaints_about_the_signature_are_told_apart(error, hint):
             Client().update([server.endpoint], update("one"), KEY)
     assert caught.value.message.endswith(f": NOTAUTH ({error})")
     assert hint in caught.value.hint
+    assert not caught.value.definite, "no signature can prove it"
 
 
 @pytest.mark.parametrize(
@@ -223,6 +321,24 @@ def test_badtime_says_how_far_the_clocks_are_apart(ahead, says_so):
             Client().update([server.endpoint], update("one"), KEY)
     assert caught.value.message.endswith(f": NOTAUTH (BADTIME, {says_so})")
     assert "NTP" in caught.value.hint
+
+
+@pytest.mark.parametrize("code", ["REFUSED", "NOTAUTH", "NOTZONE", "FORMERR", "NOTIMP"])
+def test_an_unsigned_no_is_not_the_last_word(code):
+    """Anybody can say no to a signed UPDATE without a signature: whether it was made stays open."""
+
+    def unsigned(server, query, tcp):
+        answer = fails(code)(server, query, tcp)
+        answer.tsig = None
+        return answer
+
+    with FakeDns({("example.it", "UPDATE"): unsigned}, key=KEY) as server:
+        with pytest.raises(UpdateRefusedError, match=f": {code}, which is not signed") as caught:
+            Client().update([server.endpoint], update("one"), KEY)
+    assert not caught.value.definite
+    with FakeDns({("example.it", "UPDATE"): fails(code)}) as server, pytest.raises(UpdateRefusedError) as caught:
+        Client().update([server.endpoint], update("one"), None)
+    assert caught.value.definite, "an UPDATE without a key gets no signed answer"
 
 
 def test_an_unsigned_yes_is_not_believed():
@@ -262,7 +378,7 @@ def test_an_old_answer_is_not_believed():
 
 def test_a_silent_server_is_tried_over_tcp_too():
     """UDP that nobody answers ends with a try over TCP, then with a message that names zone and server."""
-    with FakeDns({("example.it", "UPDATE"): silent}, key=KEY) as server:
+    with FakeDns({("example.it", "UPDATE"): silent, (str(WWW), "TXT"): shows_txt}, key=KEY) as server:
         with pytest.raises(NoAnswerError) as caught:
             Client(impatient).update([server.endpoint], update("one"), KEY, "[dns-01]")
     assert caught.value.message.startswith(f"UPDATE of example.it. at 127.0.0.1 port {server.port}: ")

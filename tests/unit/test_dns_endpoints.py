@@ -18,6 +18,10 @@ from certbot_garr_tcs.errors import ConfigError
         ("2001:db8::1", "2001:db8::1", None),
         ("[2001:db8::1]", "2001:db8::1", None),
         ("[2001:db8::1]:5353", "2001:db8::1", 5353),
+        ("2001:db8::53", "2001:db8::53", None),
+        ("2001:db8:0:0:0:0:11:53", "2001:db8:0:0:0:0:11:53", None),
+        ("[fd00::11:53]", "fd00::11:53", None),
+        ("[fd00::11]:53", "fd00::11", 53),
     ],
 )
 def test_reads_every_form(text, host, port):
@@ -38,6 +42,15 @@ def test_refuses_what_is_no_server(text):
     with pytest.raises(ConfigError) as caught:
         parse_server(text)
     assert "[2001:db8::1]:5353" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["fd00::11:53", "fd00::11:5353"])
+def test_an_address_that_ends_like_a_port_is_not_guessed_at(text):
+    """Whether the last group is part of the address or the port is said with brackets."""
+    with pytest.raises(ConfigError, match="can be read in two ways") as caught:
+        parse_server(text)
+    assert "[2001:db8::53] or [2001:db8::1]:53" in caught.value.hint
+    assert text not in str(caught.value)
 
 
 def test_endpoints_are_equal_by_address_and_port():

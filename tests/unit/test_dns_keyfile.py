@@ -20,6 +20,7 @@ AS_PRINTED = f'key "acme" {{\n\talgorithm hmac-sha256;\n\tsecret "{SECRET}";\n}}
         (f'key "a.b" {{ secret "{SECRET}"; }};', TsigKey("a.b", SECRET)),
         (f"// one\n# two\n/* three\n key x */ {AS_PRINTED} // four", TsigKey("acme", SECRET)),
         ('key "k" { algorithm hmac-sha256; secret "ab//c#d="; };', TsigKey("k", "ab//c#d=")),
+        (f'KEY "acme" {{ ALGORITHM HMAC-SHA256; SECRET "{SECRET}"; }};', TsigKey("acme", SECRET)),
     ],
 )
 def test_reads_key_files(text, key):
@@ -30,9 +31,8 @@ def test_reads_key_files(text, key):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "no key statements"),
-        ("# nothing\n", "no key statements"),
-        (AS_PRINTED + AS_PRINTED, "2 key statements"),
+        ("", "no key statement"),
+        ("# nothing\n", "no key statement"),
         (AS_PRINTED[:-4], "cut off"),
         (f'key "acme" {{ secret "{SECRET}', "a quote that nothing closes"),
         (f'key {{ secret "{SECRET}"; }};', "without name or braces"),
@@ -49,6 +49,41 @@ def test_refuses_what_is_no_key_file(text, says):
         parse_key_file(text)
     assert says in caught.value.message
     assert "tsig-keygen" in caught.value.hint
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name", "says"),
+    [
+        ("acme", "acme", ""),
+        ("OTHER.", "other", ""),
+        (None, "", "has 2 keys: acme, other. Write the name of the one to use as tsig-name beside tsig-keyfile."),
+        ("third", "", "has no key of the name in tsig-name, but acme, other."),
+    ],
+)
+def test_one_key_of_several_is_chosen_by_name(wanted, name, says):
+    """A file with the keys of several zones is used as it is, and names those that it has."""
+    text = AS_PRINTED + f'key "other" {{ secret "{SECRET}"; }};'
+    if not says:
+        assert parse_key_file(text, wanted).name == name
+        return
+    with pytest.raises(ConfigError) as caught:
+        parse_key_file(text, wanted)
+    assert says in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_key_that_stands_there_twice():
+    """One name chooses between two keys of that name as little as no name does."""
+    for wanted in (None, "acme"):
+        with pytest.raises(ConfigError, match=r"has 2 keys: acme, acme\. Remove all but one\."):
+            parse_key_file(AS_PRINTED + AS_PRINTED, wanted)
+
+
+def test_a_secret_in_the_place_of_a_name_is_not_shown():
+    """Names of keys are shown, but for one that looks like a secret."""
+    with pytest.raises(ConfigError, match=r"has 2 keys: acme, …\. Write") as caught:
+        parse_key_file(AS_PRINTED + f'key "{SECRET}" {{ secret "{SECRET}"; }};')
     assert SECRET not in str(caught.value)
 
 

@@ -64,7 +64,7 @@ def test_what_is_struck_off_is_gone(state):
     notes.add([ONE, TWO])
     notes.remove([ONE])
     (document,) = state.path.glob("*.json")
-    assert json.loads(document.read_text())["presented"] == [[TWO.zone, TWO.name, TWO.value, TWO.server]]
+    assert json.loads(document.read_text())["presented"] == [[TWO.zone, TWO.name, TWO.value, TWO.server, True]]
     notes.remove([TWO])
     assert list(state.path.iterdir()) == []
     notes.add([ONE])

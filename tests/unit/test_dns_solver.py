@@ -1,11 +1,12 @@
 """The solver as a whole, against a fake name server."""
 
+import dataclasses
 from pathlib import Path
 
 import dns.name
 import dns.tsig
 import pytest
-from fakes import FakeDns, applies, fails, nothing, says, shows_txt, silent, soa
+from fakes import FakeDns, applies, fails, first, nothing, says, shows_txt, silent, soa, tsig_error
 from solver_contract import Bench as ContractBench
 from solver_contract import SolverContract
 
@@ -170,13 +171,26 @@ def test_a_refused_update_leaves_nothing_to_clean(tmp_path):
         assert bench.notes() == []
 
 
-def test_an_update_without_answer_is_cleaned(tmp_path):
-    """No answer may mean that it was applied: clean-up deletes it."""
+def applied_in_silence(server, query, tcp):
+    applies(server, query, tcp)
 
-    def applied_in_silence(server, query, tcp):
-        applies(server, query, tcp)
 
+def test_an_update_without_answer_is_looked_at(tmp_path):
+    """An UPDATE that was made, though its answer was lost, is as good as any."""
     with FakeDns(zone_table(replies={("example.it", "UPDATE"): applied_in_silence}), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        bench.solver.present([WWW])
+        bench.solver.wait([WWW])
+        bench.solver.clean_up([WWW])
+        assert bench.txt("www.example.it") == set()
+        assert bench.notes() == []
+
+
+def test_an_update_without_answer_is_cleaned(tmp_path):
+    """A server that gives no answer at all may have made the UPDATE: clean-up deletes it."""
+    txt = ("_acme-challenge.www.example.it", "TXT")
+    replies = {("example.it", "UPDATE"): applied_in_silence, txt: silent}
+    with FakeDns(zone_table(replies=replies), key=TSIG) as server:
         bench = Bench(server, tmp_path)
         with pytest.raises(ChallengeError, match="connection broken"):
             bench.solver.present([WWW])
@@ -184,6 +198,46 @@ def test_an_update_without_answer_is_cleaned(tmp_path):
         server.table[dns.name.from_text("example.it"), "UPDATE"] = applies
         bench.solver.clean_up([WWW])
         assert bench.txt("www.example.it") == set()
+        assert bench.notes() == []
+
+
+def forged_no(server, query, tcp):
+    """Say no, in the server's place and without its key, to what it does all the same."""
+    applies(server, query, tcp)
+    answer = fails("REFUSED")(server, query, tcp)
+    answer.tsig = None
+    return answer
+
+
+@pytest.mark.parametrize("refusal", [forged_no, tsig_error("BADKEY")])
+def test_what_is_refused_without_a_signature_is_cleaned(tmp_path, refusal):
+    """A no that anybody could have sent does not keep the record there."""
+
+    def applied_and_refused(server, query, tcp):
+        applies(server, query, tcp)
+        return refusal(server, query, tcp)
+
+    replies = {("example.it", "UPDATE"): first(applied_and_refused, applies)}
+    with FakeDns(zone_table(replies=replies), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        with pytest.raises(ChallengeError, match=r"REFUSED|BADKEY"):
+            bench.solver.present([WWW])
+        assert bench.txt("www.example.it") == {"for www"}
+        bench.solver.clean_up([WWW])
+        assert bench.txt("www.example.it") == set()
+        assert bench.notes() == []
+
+
+def test_a_server_that_never_signs_its_no_is_asked_twice_and_no_more(tmp_path):
+    """Where adding and deleting are both refused, nothing is there: no second error, and no note for later runs."""
+    with FakeDns(zone_table(replies={("example.it", "UPDATE"): tsig_error("BADKEY")}), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        with pytest.raises(ChallengeError, match="BADKEY"):
+            bench.solver.present([WWW])
+        assert len(bench.notes()) == 1
+        bench.solver.clean_up([WWW])
+        bench.solver.clean_up([WWW])
+        assert len(server.updates) == 2
         assert bench.notes() == []
 
 
@@ -225,7 +279,7 @@ def test_nothing_is_sent_where_one_name_has_no_place(tmp_path):
 def left_by_a_dead_run(bench, *presented):
     bench.state.write(
         "presented-dead.json",
-        {"presented": [[one.zone, one.name, one.value, one.server] for one in presented], "tries": 0},
+        {"presented": [list(dataclasses.astuple(one)) for one in presented], "tries": 0},
     )
 
 
@@ -241,6 +295,16 @@ def test_what_a_killed_run_left_is_withdrawn(tmp_path, caplog):
         assert server.txt[name] == {"somebody else's"}
         assert bench.notes() == []
         assert "Withdrew TXT records that a killed run left at _acme-challenge.www.example.it." in caplog.text
+
+
+def test_what_was_published_without_a_key_is_withdrawn_without(tmp_path):
+    """Where no section named the zone, no later run signs anything for its primary either."""
+    with FakeDns(zone_table(), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        name = "_acme-challenge.www.example.it."
+        left_by_a_dead_run(bench, Presented("example.it.", name, "left", server.server, signed=False))
+        bench.solver.withdraw_left_behind()
+        assert [update.had_tsig for update in server.updates] == [False]
 
 
 def test_what_cannot_be_withdrawn_is_logged_and_tried_again(tmp_path, caplog):
@@ -261,7 +325,7 @@ def test_a_note_that_leads_nowhere_stops_nothing(tmp_path, caplog):
         bench = Bench(server, tmp_path)
         left_by_a_dead_run(bench, Presented("example.it.", "www.example.it.", "left", "no server at all"))
         bench.solver.withdraw_left_behind()
-        assert "no server at all" in caplog.text
+        assert "this is no name server" in caplog.text
 
 
 def test_seconds_let_time_pass_without_looking(tmp_path):
@@ -339,6 +403,7 @@ def test_describe_follows_cnames(tmp_path):
     """Where a CNAME leads is told, with the warning that not every CA follows it."""
     replies = {
         ("_acme-challenge.www.example.it", "CNAME"): says("_acme-challenge.www.example.it 60 CNAME x.example.it."),
+        ("*.www.example.it", "CNAME"): nothing("example.it."),
         ("x.example.it", "CNAME"): nothing("example.it."),
         ("x.example.it", "TXT"): shows_txt,
     }
@@ -380,6 +445,7 @@ def test_an_error_behind_a_cname_names_both_names(tmp_path):
     """Where the target's section exists, its error keeps its own hint."""
     replies = {
         ("_acme-challenge.www.example.it", "CNAME"): says("_acme-challenge.www.example.it 60 CNAME x.example.it."),
+        ("*.www.example.it", "CNAME"): nothing("example.it."),
         ("x.example.it", "CNAME"): nothing("example.it."),
         ("example.it", "UPDATE"): fails("REFUSED"),
     }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from certbot_garr_tcs.errors import GarrTcsError
+from certbot_garr_tcs.errors import GarrTcsError, printable
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,28 @@ def test_the_text_is_one_line(message, hint, text):
 def test_a_question_ends_by_itself():
     """No full stop follows a question mark."""
     assert str(GarrTcsError('no such key; did you mean "b"?', "Mend it.")) == 'no such key; did you mean "b"? Mend it.'
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "line"),
+    [
+        ("No.", 200, "No."),
+        ("two\r\nlines\tand a tab", 200, "two lines and a tab"),
+        (
+            "\x1b[31;1mred\x1b[0m\x1b]0;title\x07 \x1b]8;;https://x\x1b\\link\x1b]8;;\x1b\\ \x9b1m\x00\x7f",
+            200,
+            "red link 1m",
+        ),
+        ("paypal\u202egnp.exe\u200b", 200, "paypal gnp.exe"),
+        ("\x1b]not ended", 200, "]not ended"),
+        ("città", 200, "città"),
+        ("x" * 10, 10, "x" * 10),
+        ("x" * 11, 10, f"{'x' * 9}…"),
+        ("word " * 4_000_000, 10, "word word…"),
+        ("\x1b[31m" * 1_000_000 + "late", 10, "…"),
+    ],
+)
+def test_foreign_text_is_made_printable(text, limit, line):
+    """What a CA or a command says cannot move the cursor, forge a line or fill the screen."""
+    assert printable(text, limit) == line
+    assert len(line) <= limit

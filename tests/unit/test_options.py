@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from certbot import errors
 from parsed import make_account, make_lineage, parse
 
-from certbot_garr_tcs import options
+from certbot_garr_tcs import config, options
 
 URL, PLACE = "https://ca.example/directory", "ca.example/directory"
 PUBLIC = "https://acme-v02.api.letsencrypt.org/directory"
@@ -38,11 +39,52 @@ def ini(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("verb", ["certonly", "run", "renew"])
-def test_the_flag_chooses_the_authenticator(tmp_path, verb):
+@pytest.mark.parametrize("arguments", [("certonly",), ("run",), ("renew", "--cert-name", "www.example.it")])
+def test_the_flag_chooses_the_authenticator(tmp_path, arguments):
     """Where Certbot loads plugins, the flag only says which."""
-    assert parse(tmp_path, verb, "--garr-tcs").authenticator == "garr-tcs"
-    assert parse(tmp_path, verb).authenticator is None
+    assert parse(tmp_path, *arguments, "--garr-tcs").authenticator == "garr-tcs"
+    assert parse(tmp_path, *arguments).authenticator is None
+
+
+def test_the_flag_changes_no_lineage_that_nobody_names(tmp_path):
+    """A renewal of everything goes by what each lineage stores."""
+    config = parse(tmp_path, "renew", "--garr-tcs")
+    assert (config.authenticator, config.installer) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "installer"),
+    [
+        (("certonly", "-a", "garr-tcs"), "garr-tcs"),
+        (("run", "--authenticator=garr-tcs"), "garr-tcs"),
+        (("certonly", "-a", "garr-tcs", "-i", "null"), "null"),
+        (("certonly", "-a", "standalone"), None),
+        (("renew", "-a", "garr-tcs"), None),
+        (("reconfigure", "-a", "garr-tcs"), None),
+        (("reconfigure", "-a", "garr-tcs", "--cert-name", "none"), "garr-tcs"),
+        (("reconfigure", "-a", "garr-tcs", "--cert-name", "old"), "garr-tcs"),
+        (("reconfigure", "-a", "garr-tcs", "--cert-name", "other"), None),
+    ],
+)
+def test_who_chooses_us_alone_gets_our_installer(tmp_path, arguments, installer):
+    """Also by Certbot's own option; a renewal asks each lineage, and nobody else's installer goes."""
+    make_lineage(tmp_path, "none", authenticator="standalone")
+    make_lineage(tmp_path, "old", installer="None")
+    make_lineage(tmp_path, "other", installer="nginx")
+    assert parse(tmp_path, *arguments).installer == installer
+
+
+def test_the_file_is_where_it_is_read(tmp_path, caplog, ini):
+    """What is reported at the end of a run is the default file's, where nobody names one; a broken one is not ours."""
+    assert Path(config.default_path(str(tmp_path))) == tmp_path / f"{options.NAME}.ini"
+    ini.write_text(f"{FILE}[deploy www]\nlineage = www\nreload = true\n", encoding="utf-8")
+    options._report_idle_sections(ini, ini.parent)
+    assert "there is no lineage www" in caplog.text
+    caplog.clear()
+    ini.write_text("[deploy www]\n", encoding="utf-8")
+    options._report_idle_sections(ini, ini.parent)
+    options._report_idle_sections(tmp_path / "none.ini", ini.parent)
+    assert caplog.text == ""
 
 
 def test_another_authenticator_that_was_named_stays(tmp_path):
@@ -138,6 +180,8 @@ def test_paths_are_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert parse(tmp_path, "certonly", "--garr-tcs-config", "uni.ini").garr_tcs_config == str(tmp_path / "uni.ini")
     assert options.absolute_path("~/uni.ini") == str(Path("~/uni.ini").expanduser())
+    with pytest.raises(argparse.ArgumentTypeError, match="is empty"):
+        options.absolute_path(" ")
 
 
 def test_names_of_cas(tmp_path, capsys):

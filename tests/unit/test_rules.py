@@ -44,6 +44,10 @@ def test_what_is_missing_is_said_before_an_eab_is_used_up(selection, words):
             "with those in Sectigo Certificate Manager; a pair works only once there: if it was used, make a new one.",
         ),
         (
+            HARICA,
+            "https://cm.harica.gr; at many CAs a pair works only once: if it was used, make a new one.",
+        ),
+        (
             Selection(OTHER.directory_url, None, EAB),
             "with those in the CA's portal; at many CAs a pair works only once: if it was used, make a new one.",
         ),

@@ -20,12 +20,12 @@ from configobj import ConfigObj
 from certbot_garr_tcs import command
 from certbot_garr_tcs.errors import SandboxError
 from certbot_garr_tcs.sandbox.authority import make_issuing, make_root, make_server
-from certbot_garr_tcs.sandbox.options import PracticeOptions
+from certbot_garr_tcs.sandbox.demo import CertificateHistory, Demo
+from certbot_garr_tcs.sandbox.options import PracticeOptions, is_below
 from certbot_garr_tcs.sandbox.practice_ca import PracticeCa, new_key
-from certbot_garr_tcs.sandbox.runner import Certbot, dns_names, files_with, find_certbot, issuer_name
-from certbot_garr_tcs.sandbox.server import bind_once, read_jws_part, record
+from certbot_garr_tcs.sandbox.runner import Certbot, FolderCertbot, dns_names, files_with, find_certbot, issuer_name
+from certbot_garr_tcs.sandbox.server import bind_once, read_jws_part, record, refuse
 from certbot_garr_tcs.sandbox.settings import account_section, server_configuration, write_private
-from certbot_garr_tcs.sandbox.tour import Story, Tour, shown_command
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -145,8 +145,15 @@ def test_a_binding_is_spent_by_the_account_that_it_made_and_by_nothing_else(tmp_
         ),
         (PracticeOptions(domains=("a.example",)), "Authorization", "prevalidated_domainlist", '["a.example"]'),
         (PracticeOptions(), "Order", "identifier_limit", "20"),
-        (PracticeOptions(), "CAhandler", "practice_age_days", "0.0"),
-        (PracticeOptions(always_due=True), "CAhandler", "practice_age_days", "80.0"),
+        (
+            PracticeOptions(challenge_domains=("c.example",)),
+            "Order",
+            "allowed_domainlist",
+            '["practice.example", "*.practice.example", "c.example", "*.c.example"]',
+        ),
+        (PracticeOptions(), "Practice", "age_days", "0.0"),
+        (PracticeOptions(always_due=True), "Practice", "age_days", "80.0"),
+        (PracticeOptions(refused=("no.example",)), "Practice", "refused", '["no.example"]'),
         (PracticeOptions(), "Renewalinfo", "renewalinfo_disable", "False"),
         (PracticeOptions(always_due=True), "Renewalinfo", "renewalinfo_disable", "True"),
         (PracticeOptions(renew_by_ari=True), "Renewalinfo", "renewal_force", "True"),
@@ -159,6 +166,47 @@ def test_the_options_reach_the_servers_configuration(options, section, key, valu
     parser.read_string(server_configuration(Path("/ca 100%"), options))
     assert parser[section][key] == value
     assert parser["DBhandler"]["dbfile"] == "/ca 100%/acme.db"
+
+
+def test_a_name_cannot_be_validated_beforehand_and_need_a_challenge():
+    """The domain's own wildcard covers it: the order would never have a challenge."""
+    with pytest.raises(SandboxError, match=r"www\.practice\.example needs no challenge"):
+        PracticeOptions(challenge_domains=("www.practice.example",))
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "expected"),
+    [
+        ("x.example", "x.example", True),
+        ("*.x.example", "x.example", True),
+        ("www.X.example.", "*.x.example", True),
+        ("notx.example", "x.example", False),
+        ("example", "x.example", False),
+    ],
+)
+def test_below_is_counted_in_labels(name, domain, expected):
+    """A domain covers itself, its wildcard and everything below, and no name that only ends like it."""
+    assert is_below(name, domain) is expected
+
+
+def test_an_order_with_a_refused_name_never_reaches_the_ca():
+    """The answer is rejectedIdentifier (RFC 8555 §6.7), names what is refused, and other orders and requests go on."""
+
+    def application(_environ, start_response):
+        start_response("201 Created", [])
+        return [b"done"]
+
+    def order(*names, path="/acme/neworders"):
+        identifiers = [{"type": "dns", "value": name} for name in names]
+        return call(refused, "POST", path, jws({"identifiers": identifiers}))
+
+    refused = refuse(application, ["no.example"])
+    status, problem = order("www.practice.example", "www.no.example")
+    assert status == 403
+    assert json.loads(problem)["type"] == "urn:ietf:params:acme:error:rejectedIdentifier"
+    assert json.loads(problem)["detail"].endswith(" www.no.example")
+    assert order("www.practice.example")[0] == 201
+    assert order("no.example", path="/acme/newaccount")[0] == 201
 
 
 @pytest.mark.parametrize("wrong", [{"domains": ()}, {"lifetime_days": 0}, {"identifier_limit": 0}])
@@ -241,12 +289,16 @@ def test_the_issuing_ca_stands_below_the_root():
     assert issuer_name(issuing.certificate) == "Practice Root"
 
 
-def test_a_missing_acme2certifier_is_told_with_the_command_that_brings_it(tmp_path, monkeypatch):
-    """Without the extra there is one line, and no folder."""
+def test_a_missing_acme2certifier_is_never_put_beside_somebodys_certbot(tmp_path, monkeypatch):
+    """The message advises a virtual environment, never pip in this Python; and no folder is made."""
     monkeypatch.setitem(sys.modules, "acme2certifier", None)
-    with pytest.raises(SandboxError, match=r"pip install 'certbot-garr-tcs\[sandbox\]'"):
+    with pytest.raises(SandboxError, match=r"python3 -m venv ~/practice-ca && ~/practice-ca/bin/pip install") as caught:
         PracticeCa(tmp_path / "ca")
     assert not (tmp_path / "ca").exists()
+    said = str(caught.value)
+    assert said.count("pip install") == said.count("~/practice-ca/bin/pip install")
+    assert "break-system-packages" not in said
+    assert sys.executable not in said
 
 
 def test_a_server_that_does_not_start_is_told_with_its_last_words(tmp_path):
@@ -278,11 +330,14 @@ def test_certbot_is_kept_in_its_folder_and_on_loopback(certbot, monkeypatch):
     assert environment["MORE"] == "1"
 
 
-def test_a_shown_command_can_be_pasted(certbot):
-    """Blanks and stars are quoted, and the line goes on after a backslash."""
-    first, second = shown_command(certbot, "certonly", "-d", "*.practice.example")
-    assert first == "$ certbot certonly -d '*.practice.example' \\"
-    assert f"--config-dir '{certbot.config_dir}'" in second
+def test_a_shown_command_is_short_and_can_be_pasted(tmp_path):
+    """Stars are quoted, and the folders are in certbot.ini."""
+    certbot = FolderCertbot(Path("/opt/certbot"), tmp_path / "a folder", tmp_path / "trust.pem")
+    certbot.prepare()
+    shown = certbot.shown("certonly", "-d", "*.practice.example")
+    assert shown == "certbot -c certbot.ini certonly -d '*.practice.example'"
+    assert certbot.command("renew") == ("/opt/certbot", "-c", "certbot.ini", "renew")
+    assert f"config-dir = {certbot.config_dir}\n" in (certbot.cwd / "certbot.ini").read_text(encoding="utf-8")
 
 
 def test_a_secret_is_found_wherever_it_is(tmp_path):
@@ -295,7 +350,7 @@ def test_a_secret_is_found_wherever_it_is(tmp_path):
 
 
 def test_certbot_is_looked_for_beside_python_and_then_on_path(tmp_path, monkeypatch):
-    """The one beside this Python wins; without any the message says how to install it."""
+    """The one beside this Python wins; without any the message says how to install it, from the distribution."""
     beside, path = tmp_path / "venv", tmp_path / "path"
     for folder in (beside, path):
         folder.mkdir()
@@ -307,15 +362,15 @@ def test_certbot_is_looked_for_beside_python_and_then_on_path(tmp_path, monkeypa
     (beside / "certbot").unlink()
     assert find_certbot() == path / "certbot"
     (path / "certbot").unlink()
-    with pytest.raises(SandboxError, match="pip install certbot"):
+    with pytest.raises(SandboxError, match="apt install certbot"):
         find_certbot()
 
 
-def test_a_story_is_one_line():
-    """Serial, names, issuer and chapters stand side by side."""
+def test_a_history_is_one_line():
+    """Serial, names, issuer and events stand side by side."""
     root = make_root("Practice", NOW)
     certificate = make_server(root, NOW).certificate
-    line = Story(certificate, ["issued", "revoked"]).line()
+    line = CertificateHistory(certificate, ["issued", "revoked"]).line()
     assert line.split() == [
         f"{certificate.serial_number:032x}"[:8],
         "localhost",
@@ -327,13 +382,13 @@ def test_a_story_is_one_line():
     assert dns_names(certificate) == ["localhost"]
 
 
-def test_the_tour_stops_where_something_is_not_so(certbot):
+def test_the_demo_stops_where_something_is_not_so(certbot):
     """A step that does not do what it should is an error that says which, and is not printed as seen."""
     said: list[str] = []
-    tour = Tour(None, None, certbot, said.append)  # type: ignore[arg-type]
-    tour._expect(seen=True, what="this is so")
+    demo = Demo(None, None, certbot, None, said.append)  # type: ignore[arg-type]
+    demo._expect(seen=True, what="this is so")
     with pytest.raises(SandboxError, match="this is not so: it is revoked"):
-        tour._expect(seen=False, what="it is revoked")
+        demo._expect(seen=False, what="it is revoked")
     assert said == ["   ok: this is so"]
 
 
@@ -353,7 +408,19 @@ def test_a_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path, capsys):
     assert str(tmp_path / "file") in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["sandbox", "--journey"], ["sandpit"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["sandbox", "--journey"],
+        ["sandpit"],
+        ["sandbox", "--refuse", "https://www.example.it/"],
+        ["sandbox", "--challenge", "192.0.2.1"],
+        ["sandbox", "--http-port", "0"],
+        ["sandbox", "--dns-server", "ns.example.it:dns"],
+        ["sandbox", "--slow", "soon"],
+    ],
+)
 def test_a_wrong_call_ends_with_2(arguments, capsys):
     """Argparse's own exit status, with the usage."""
     with pytest.raises(SystemExit) as ended:

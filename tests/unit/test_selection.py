@@ -174,6 +174,31 @@ def test_reconfigure_moves_no_lineage():
         select(wish, FILE)
 
 
+@pytest.mark.parametrize("run", [Run.LIVE, Run.DRY_RUN, Run.RECONFIGURE])
+@pytest.mark.parametrize(("stored", "binding"), [(f"{STAGING}/", STAGING_EAB), (LE_STAGING, None)])
+def test_a_trial_is_renewed_where_it_was_made(run, stored, binding):
+    """Not at the real CA, whatever the run; unless the user names another, or asks for a new certificate."""
+    account = replace(FILE, staging_directory_url=STAGING, staging_binding=STAGING_EAB)
+    wish = replace(WISH, run=run, stored_server=stored, renews=True)
+    selected = select(wish, account)
+    assert (selected.directory_url, selected.binding, selected.live_url) == (stored, binding, HARICA)
+    assert (selected.preset is None) is (stored == LE_STAGING)
+    if run is Run.LIVE:
+        assert select(replace(wish, server=OTHER), account).directory_url == OTHER
+        assert select(replace(wish, ca="sectigo-ov"), account).directory_url == SECTIGO
+        assert select(replace(wish, renews=False), account).directory_url == HARICA
+
+
+def test_a_final_slash_makes_no_other_directory():
+    """Neither for the EAB, nor for the terms, nor for a trial."""
+    account = replace(FILE, staging_directory_url=STAGING)
+    selected = select(replace(WISH, server=f"{HARICA}/"), account)
+    assert (selected.binding, selected.agree_tos, selected.notices) == (EAB, True, ())
+    wish = replace(WISH, run=Run.RECONFIGURE, stored_server=f"{HARICA}/", allow_live_dry_run=True)
+    assert select(wish, account).directory_url == HARICA
+    assert select(replace(WISH, run=Run.DRY_RUN, server=f"{STAGING}/"), account).directory_url == f"{STAGING}/"
+
+
 def test_titles():
     """A known CA goes by its name, any other by its URL."""
     assert select(WISH, FILE).title == f"HARICA ({HARICA})"

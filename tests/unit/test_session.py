@@ -196,22 +196,21 @@ def test_names_that_no_section_covers(challenges, suggestion):
         Session(lambda section: Board(), [dns("example.org")]).prove(challenges)
     names = ", ".join(sorted(challenge.identifier for challenge in challenges))
     assert str(caught.value) == (
-        f"the CA has not validated {names} beforehand, and no "
-        "section of /etc/letsencrypt/garr-tcs.ini can prove control there. Ask your organisation's administrator "
-        "to have the CA validate what is missing, in the CA's portal; or prove it here, with a section such as "
-        f"{suggestion}."
+        f"the CA asks for a proof of control of {names}, and no section of /etc/letsencrypt/garr-tcs.ini can give it. "
+        "Either your organisation's administrator has what is missing validated in the CA's portal (for a HARICA "
+        f"Personal account that changes nothing); or prove control here, with a section such as {suggestion}."
     )
 
 
 def test_apex_and_wildcard_are_one_name_in_a_message():
     """Two challenges for one name do not name it twice."""
-    with pytest.raises(ChallengeError, match=r"has not validated example\.it beforehand"):
+    with pytest.raises(ChallengeError, match=r"control of example\.it, and"):
         Session(lambda section: Board(), []).prove(asked("example.it", "example.it"))
 
 
 def test_a_file_without_sections_is_named_too():
     """Where there is no section at all, the message still says where one would go."""
-    with pytest.raises(ChallengeError, match=r"no section of garr-tcs\.ini can prove"):
+    with pytest.raises(ChallengeError, match=r"no section of garr-tcs\.ini can give it"):
         Session(lambda section: Board(), []).prove(asked("www.example.it"))
 
 
@@ -219,7 +218,7 @@ def test_nothing_is_presented_where_one_name_is_not_covered():
     """A name without a section stops everything before the first proof is published."""
     solver = Board()
     running = session([solver], dns("example.it"))
-    with pytest.raises(ChallengeError, match=r"validated www\.example\.com beforehand"):
+    with pytest.raises(ChallengeError, match=r"control of www\.example\.com, and"):
         running.prove(asked("www.example.it", "www.example.com"))
     assert running.clean_up() == ()
     assert solver.log == []
@@ -383,13 +382,32 @@ def test_cleaning_up_does_not_hide_the_first_error(caplog):
     assert board == set()
 
 
-def test_what_could_not_be_withdrawn_is_reported_and_tried_again():
-    """clean_up raises nothing, says what is left, and tries just that again."""
+def test_one_error_is_said_once(caplog):
+    """A server that cannot be reached fails publishing, and withdrawing twice over, and is one line, not three."""
+
+    class Unreachable(Board):
+        def present(self, challenges):
+            raise DnsError("UPDATE of example.it.: no answer")
+
+        def clean_up(self, challenges):
+            raise DnsError("UPDATE of example.it.: no answer")
+
+    running = session([Unreachable()], dns())
+    with pytest.raises(DnsError, match="no answer"):
+        running.prove(asked("example.it"))
+    assert running.clean_up() == ("UPDATE of example.it.: no answer",)
+    assert caplog.records == []
+
+
+def test_what_could_not_be_withdrawn_is_reported_and_tried_again(caplog):
+    """clean_up raises nothing, says what is left, once, and tries just that again."""
     stuck, good = Failing("clean_up", OSError("no route"), times=2), Board()
     running = session([stuck, good], dns("example.it"), dns("example.com"))
     running.prove(asked("example.it", "example.com"))
     assert running.clean_up() == ("OSError: no route",)
+    assert [record.getMessage() for record in caplog.records] == ["Not everything was withdrawn: OSError: no route"]
     assert running.clean_up() == ("OSError: no route",)
+    assert len(caplog.records) == 1
     assert running.clean_up() == ()
     assert stuck.board == good.board == set()
     assert [step for step, _ in good.log] == ["present", "wait", "clean_up"]

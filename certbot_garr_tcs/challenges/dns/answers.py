@@ -10,15 +10,16 @@ from certbot_garr_tcs.errors import DnsError
 class UpdateRefusedError(DnsError):
     """The server answered, and said no.
 
-    ``definite``: nothing of the UPDATE was applied (RFC 2136 §3.7). SERVFAIL alone leaves that open: a
-    secondary that forwards UPDATEs (§6) says it too when the primary's answer is lost.
+    ``definite``: nothing of the UPDATE was applied (RFC 2136 §3.7). SERVFAIL leaves that open: a
+    secondary that forwards UPDATEs (§6) says it too when the primary's answer is lost. So does a no that
+    is not signed though our UPDATE was: it may be forged.
     """
 
-    def __init__(self, message: str, hint: str, answer: str) -> None:
+    def __init__(self, message: str, hint: str, answer: str, *, is_signed: bool = True) -> None:
         """Keep the answer code beside message and hint."""
         super().__init__(message, hint)
         self.answer = answer
-        self.definite = answer != "SERVFAIL"
+        self.definite = is_signed and answer != "SERVFAIL"
 
 
 @dataclass(frozen=True)

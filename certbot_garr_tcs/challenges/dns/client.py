@@ -33,6 +33,13 @@ _UDP_OCTETS = 512
 
 UDP_TIMEOUTS_SECONDS = (1.0, 2.0)
 TCP_TIMEOUT_SECONDS = 5.0
+LONGEST_UPDATE_SECONDS = 60.0
+"""A server that has taken an UPDATE and says nothing for so long will hardly say anything any more."""
+
+_LOOK_SECONDS = (2.0,)
+_NO_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP})
+_USABLE = frozenset({dns.rcode.NOERROR, dns.rcode.NXDOMAIN})
+_UNSIGNED = "the answer is not signed"
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ class Client:
         """Keep how to reach the network; send nothing."""
         self._carry = carry
         self._wall_clock = wall_clock
+        self._without_edns: set[Endpoint] = set()
 
     def query(
         self,
@@ -67,12 +75,17 @@ class Client:
         key: dns.tsig.Key | None = None,
         timeouts_seconds: Sequence[float] = UDP_TIMEOUTS_SECONDS,
     ) -> dns.message.Message:
-        """Return the answer, whatever its code is, or raise ``DnsError`` where there is none to use."""
-        message = dns.message.make_query(question.name, question.rdtype, use_edns=0, payload=EDNS_OCTETS)
-        if not question.recursive:
-            message.flags &= ~dns.flags.RD
+        """Return the answer, whatever its code is, or raise ``DnsError`` where there is none to use.
+
+        A server that does not understand EDNS is asked again without (RFC 6891 §7), and from then on.
+        """
         what = f"{question} at {endpoint}"
-        answer, complaint = self._ask(what, message, endpoint, key, timeouts_seconds)
+        uses_edns = endpoint not in self._without_edns
+        answer, complaint = self._ask(what, _query(question, edns=uses_edns), endpoint, key, timeouts_seconds)
+        if uses_edns and answer.rcode() in _NO_EDNS:
+            answer, complaint = self._ask(what, _query(question, edns=False), endpoint, key, timeouts_seconds)
+            if answer.rcode() not in _NO_EDNS:
+                self._without_edns.add(endpoint)
         if complaint:
             raise DnsError(f"{what}: {complaint}")
         return answer
@@ -83,27 +96,34 @@ class Client:
         message: dns.update.UpdateMessage,
         key: dns.tsig.Key | None,
         section: str = "[dns-01]",
+        *,
+        timeout_seconds: float = TCP_TIMEOUT_SECONDS,
     ) -> None:
-        """Have a zone updated; return once the server says that it has been.
+        """Have a zone updated; return once the server says, or shows, that it has been.
 
         ``endpoints`` are the addresses of one server: the next one is tried where one gives no answer.
         A message may so reach the server twice, which does no harm (see ``build_update``). Raises
         ``UpdateRefusedError`` where the server said no, ``NoAnswerError`` where none said anything: it
-        may then have been applied, or not. ``section`` is the title for hints.
+        may then have been applied, or not. ``section`` is the title for hints. ``timeout_seconds``: how long
+        an address that has taken the message may be silent.
         """
         zone = message.zone[0].name.to_text()
+        patience = max(TCP_TIMEOUT_SECONDS, min(timeout_seconds, LONGEST_UPDATE_SECONDS))
         silent: NoAnswerError | None = None
         for endpoint in endpoints:
             what = f"UPDATE of {zone} at {endpoint}"
             try:
-                answer, complaint = self._ask(what, message, endpoint, key, UDP_TIMEOUTS_SECONDS)
+                answer, complaint = self._ask(what, message, endpoint, key, UDP_TIMEOUTS_SECONDS, tcp_seconds=patience)
             except NoAnswerError as error:
-                silent = silent or error
+                if error.silence.may_have_arrived and self._shows(endpoint, message, key):
+                    return
+                if silent is None or error.silence.may_have_arrived > silent.silence.may_have_arrived:
+                    silent = error
                 continue
             if complaint or answer.rcode():
                 hint = Hint(zone, section, None if key is None else key.name.to_text())
                 refusal = _refusal(what, answer, complaint, hint)
-                if silent is None:
+                if silent is None or not silent.silence.may_have_arrived:
                     raise refusal
                 # An address before this one may have applied it unheard: this no is not the last word.
                 raise DnsError(refusal.message, refusal.hint) from silent
@@ -112,20 +132,43 @@ class Client:
             raise DnsError(f"UPDATE of {zone}: its server has no address", f"Name one that has as server in {section}.")
         raise NoAnswerError(silent.what, silent.silence, SILENT.format(section=section)) from silent
 
-    def _ask(
+    def _shows(self, endpoint: Endpoint, message: dns.update.UpdateMessage, key: dns.tsig.Key | None) -> bool:
+        """Tell whether a server shows all that an UPDATE asked for, though its answer never came."""
+        try:
+            return all(self._shows_change(endpoint, change, key) for change in message.update)
+        except DnsError:
+            return False
+
+    def _shows_change(self, endpoint: Endpoint, change: dns.rrset.RRset, key: dns.tsig.Key | None) -> bool:
+        question = Question(change.name, change.rdtype)
+        answer = self.query(endpoint, question, key=key, timeouts_seconds=_LOOK_SECONDS)
+        if not answer.flags & dns.flags.AA or answer.rcode() not in _USABLE:
+            return False
+        shown = {
+            rdata.to_text()
+            for rrset in answer.answer
+            if (rrset.name, rrset.rdtype) == (change.name, change.rdtype)
+            for rdata in rrset
+        }
+        changed = {rdata.to_text() for rdata in change}
+        return changed.isdisjoint(shown) if change.deleting else changed <= shown
+
+    def _ask(  # noqa: PLR0913 - one message, one address, one key, and how long to wait
         self,
         what: str,
         message: dns.message.Message,
         endpoint: Endpoint,
         key: dns.tsig.Key | None,
-        timeouts_seconds: Sequence[float],
+        udp_seconds: Sequence[float],
+        *,
+        tcp_seconds: float = TCP_TIMEOUT_SECONDS,
     ) -> tuple[dns.message.Message, str]:
         """Return the answer, and what is wrong with its signature (empty: nothing)."""
         if key is not None:
             message.use_tsig(key)
         wire = message.to_wire()
         try:
-            answer = self._fetch(wire, endpoint, timeouts_seconds, is_query=message.opcode() == 0)
+            answer = self._fetch(wire, endpoint, udp_seconds, tcp_seconds, is_query=message.opcode() == 0)
         except NoAnswerError as error:
             raise NoAnswerError(what, error.silence) from error
         try:
@@ -138,29 +181,49 @@ class Client:
         if key is None:
             return parsed, ""
         if signed is None:
-            return parsed, "" if parsed.rcode() else "the answer is not signed"
+            return parsed, _UNSIGNED
         complaint = verify(answer, signed, key, message.mac or b"", self._wall_clock())
         seconds = clocks_apart_seconds(signed) if complaint == "BADTIME" else None
         return parsed, complaint if seconds is None else f"{complaint}, {apart(seconds)}"
 
-    def _fetch(self, wire: bytes, endpoint: Endpoint, timeouts_seconds: Sequence[float], *, is_query: bool) -> bytes:
-        """Carry ``wire`` over UDP, each timeout once, and over TCP where UDP is too small or too quiet."""
+    def _fetch(
+        self, wire: bytes, endpoint: Endpoint, udp_seconds: Sequence[float], tcp_seconds: float, *, is_query: bool
+    ) -> bytes:
+        """Carry ``wire`` over UDP, each timeout once, and over TCP where UDP is too small or too quiet.
+
+        After silence over UDP, that TCP is closed does not say that nothing arrived.
+        """
+        sent: NoAnswerError | None = None
         if is_query or len(wire) <= _UDP_OCTETS:
-            for timeout_seconds in timeouts_seconds:
+            for timeout_seconds in udp_seconds:
                 try:
                     answer = self._carry(wire, endpoint, timeout_seconds=timeout_seconds, tcp=False)
                 except NoAnswerError as error:
                     if error.silence is not Silence.TIMED_OUT:
-                        raise
-                    silent = error
+                        raise sent or error from error
+                    sent = error
                     continue
                 if not answer[2] & _TC:
                     return answer
                 break
             else:
-                if is_query:
-                    raise silent
-        return self._carry(wire, endpoint, timeout_seconds=TCP_TIMEOUT_SECONDS, tcp=True)
+                if is_query and sent is not None:
+                    raise sent
+        try:
+            return self._carry(wire, endpoint, timeout_seconds=tcp_seconds, tcp=True)
+        except NoAnswerError as error:
+            if sent is None or error.silence.may_have_arrived:
+                raise
+            raise sent from error
+
+
+def _query(question: Question, *, edns: bool) -> dns.message.Message:
+    message = dns.message.make_query(question.name, question.rdtype)
+    if edns:
+        message.use_edns(0, payload=EDNS_OCTETS)
+    if not question.recursive:
+        message.flags &= ~dns.flags.RD
+    return message
 
 
 _TC = 0x02
@@ -176,11 +239,18 @@ def _parse(wire: bytes) -> dns.message.Message:
 
 
 def _refusal(what: str, answer: dns.message.Message, complaint: str, hint: Hint) -> DnsError:
-    """Make the error of a server's no; a complaint of our own leaves open what the server did."""
+    """Make the error of a server's no.
+
+    Definite is a no without a complaint: signed like our UPDATE, or unsigned like it. Anybody can send the others
+    (RFC 8945 §5.4), those included that TSIG has unsigned, such as BADKEY (§5.3.2). A complaint of our own about a
+    signature that is there says nothing about what the server did.
+    """
     code = dns.rcode.to_text(answer.rcode())
     if complaint.startswith("BAD"):
         named = complaint.split(",", maxsplit=1)[0]
-        return UpdateRefusedError(f"{what}: {code} ({complaint})", hint.on(named), named)
+        return UpdateRefusedError(f"{what}: {code} ({complaint})", hint.on(named), named, is_signed=False)
+    if complaint == _UNSIGNED and answer.rcode():
+        return UpdateRefusedError(f"{what}: {code}, which is not signed", hint.on(code), code, is_signed=False)
     if complaint:
         return DnsError(f"{what}: {code}, but {complaint}", hint.on("BADSIG"))
     return UpdateRefusedError(f"{what}: {code}", hint.on(code), code)

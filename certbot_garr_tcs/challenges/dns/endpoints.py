@@ -27,7 +27,7 @@ class Server:
     def __str__(self) -> str:
         """Write it so that ``parse_server`` reads the same again."""
         if self.port is None:
-            return self.host
+            return f"[{self.host}]" if _ends_like_a_port(self.host) else self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -65,17 +65,22 @@ def is_address(host: str) -> bool:
 def parse_server(text: str) -> Server:
     """Read ``host``, ``address``, ``host:port``, ``[address]:port`` or a bare IPv6 address.
 
-    A bare IPv6 address has no port: the brackets of RFC 3986 §3.2.2 are how to give one. Raises
-    ``ConfigError``.
+    A bare IPv6 address has no port: the brackets of RFC 3986 §3.2.2 are how to give one, and one that ends as if it
+    had a port needs them too. Raises ``ConfigError``, which does not repeat the text.
     """
     written = text.strip()
     host, port = _split(written)
+    if host == written and _ends_like_a_port(host):
+        raise ConfigError(
+            "this can be read in two ways, as an IPv6 address or as address and port",
+            "Put the address in brackets, like [2001:db8::53] or [2001:db8::1]:53.",
+        )
     if not (is_address(host) or (_HOST.fullmatch(host) and len(host) <= 254 and not _looks_numeric(host))):  # noqa: PLR2004 - RFC 1035 §2.3.4, with the last dot
-        raise ConfigError(f"{written!r} is no name server", _HINT)
+        raise ConfigError("this is no name server", _HINT)
     if port is None:
         return Server(host)
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:  # noqa: PLR2004 - the field is 16 bits wide
-        raise ConfigError(f"{written!r} has no port between 1 and 65535", _HINT)
+        raise ConfigError("this has no port between 1 and 65535", _HINT)
     return Server(host, int(port))
 
 
@@ -87,6 +92,14 @@ def _split(written: str) -> tuple[str, str | None]:
         host, port = written.split(":")
         return host, port
     return written, None
+
+
+def _ends_like_a_port(host: str) -> bool:
+    """Return whether a bare IPv6 address may be another one with a port of DNS: fd00::11:53."""
+    address, _, port = host.rpartition(":")
+    return (
+        port.isdigit() and port.endswith(str(DNS_PORT)) and ":" in address and is_address(host) and is_address(address)
+    )
 
 
 def _looks_numeric(host: str) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from certbot_garr_tcs.challenges.sections import TsigKey
 from certbot_garr_tcs.errors import ConfigError
+from certbot_garr_tcs.keys import could_be_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,25 +17,44 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _MARKS = frozenset("{};")
+_NAMES_SHOWN = 5
 _HINT = "Print one with: tsig-keygen -a hmac-sha256 NAME"
 
 
-def parse_key_file(text: str) -> TsigKey:
-    """Return the one ``key`` statement of a BIND key file.
+def parse_key_file(text: str, wanted: str | None = None) -> TsigKey:
+    """Return the ``key`` statement of a BIND key file: the only one, or the one of the name ``wanted``.
 
-    Comments (``//``, ``#``, ``/* */``) and quotes are as in named.conf. A missing algorithm is
+    Comments (``//``, ``#``, ``/* */``), quotes and capitals are as in named.conf. A missing algorithm is
     HMAC-SHA256; whether one is strong enough is for the reader of garr-tcs.ini to say. Raises
-    ``ConfigError``, which never repeats what the file says: the secret is in it.
+    ``ConfigError``, which never repeats what the file says but for names of keys: the secret is in it.
     """
     tokens = _tokens(text)
     keys = []
     for token in tokens:
-        if token != "key":  # noqa: S105 - the word of named.conf, no secret
+        if token.lower() != "key":
             raise _unusable("something else than a key statement")
         keys.append(_key(tokens))
-    if len(keys) != 1:
-        raise _unusable(f"{len(keys) or 'no'} key statements, where one is needed")
-    return keys[0]
+    if not keys:
+        raise _unusable("no key statement")
+    found = [key for key in keys if wanted is None or _same_name(key.name, wanted)]
+    if not found:
+        raise ConfigError(f"the TSIG key file has no key of the name in tsig-name, but {_names(keys)}", "Correct it.")
+    if len(found) > 1:
+        one_name = all(_same_name(key.name, found[0].name) for key in found)
+        raise ConfigError(
+            f"the TSIG key file has {len(found)} keys: {_names(found)}",
+            "Remove all but one." if one_name else "Write the name of the one to use as tsig-name beside tsig-keyfile.",
+        )
+    return found[0]
+
+
+def _names(keys: list[TsigKey]) -> str:
+    shown = ["…" if could_be_secret(key.name) else key.name for key in keys[:_NAMES_SHOWN]]
+    return ", ".join(shown + ["…"] * (len(keys) > _NAMES_SHOWN))
+
+
+def _same_name(one: str, other: str) -> bool:
+    return one.rstrip(".").lower() == other.rstrip(".").lower()
 
 
 def _tokens(text: str) -> Iterator[str]:
@@ -55,7 +75,8 @@ def _key(tokens: Iterator[str]) -> TsigKey:
     if not name or name in _MARKS or next(tokens, "") != "{":
         raise _unusable("a key statement without name or braces")
     clauses: dict[str, str] = {}
-    for word in tokens:
+    for written in tokens:
+        word = written.lower()
         if word == "}":
             break
         value, end = next(tokens, ""), next(tokens, "")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETDOWN})
 _HEADER_OCTETS = 12
 _LARGEST = 65535
+_CONNECT_SECONDS = 5.0
+"""For a TCP connection: a host that is there answers at once, however long it then takes to do what is asked."""
+
 _QR = 0x80
 
 
@@ -27,6 +30,11 @@ class Silence(Enum):
     CLOSED = "connection refused"
     NO_ROUTE = "no route from here"
     BROKEN = "connection broken"
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Tell whether the message may have been read all the same."""
+        return self in {Silence.TIMED_OUT, Silence.BROKEN}
 
 
 class NoAnswerError(DnsError):
@@ -56,7 +64,7 @@ def exchange(wire: bytes, endpoint: Endpoint, *, timeout_seconds: float, tcp: bo
     deadline = time.monotonic() + timeout_seconds
     try:
         with socket.socket(family, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as sock:
-            sock.settimeout(timeout_seconds)
+            sock.settimeout(min(timeout_seconds, _CONNECT_SECONDS))
             sock.connect((endpoint.address, endpoint.port))
             return (_over_tcp if tcp else _over_udp)(sock, wire, deadline)
     except (TimeoutError, socket.timeout) as error:  # two classes before Python 3.10

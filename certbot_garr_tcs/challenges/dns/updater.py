@@ -40,6 +40,12 @@ class Sent:
         """Tell a clear no from an open question."""
         return isinstance(self.error, _NoError)
 
+    @property
+    def denied(self) -> bool:
+        """Tell an answer that says no, whether or not it is certain that it is the server's."""
+        cause = self.error.__cause__ if self.error else None
+        return isinstance(cause, UpdateRefusedError) and cause.answer != "SERVFAIL"
+
 
 class _NoError(ChallengeError):
     """The server's no, in the words of the names that were asked for."""
@@ -72,7 +78,7 @@ def _sender(client: Client, *, add: bool) -> Callable[[tuple[Door, tuple[Entry, 
         door, entries = job
         message = build_update(door.zone, [entry.record for entry in entries], add=add)
         try:
-            client.update(door.endpoints, message, door.key, door.section)
+            client.update(door.endpoints, message, door.key, door.section, timeout_seconds=door.timeout_seconds)
         except ChallengeError as error:
             definite = isinstance(error, UpdateRefusedError) and error.definite
             raise (_NoError if definite else ChallengeError)(*_in_their_words(error, entries)) from error

@@ -1,0 +1,33 @@
+"""No mistake in a file makes a message show a secret of it."""
+
+from pathlib import Path
+
+import pytest
+from canary import FILES, files, reading, said, shown
+
+from certbot_garr_tcs import config
+from certbot_garr_tcs.errors import ConfigError
+
+SECRET = "Zm9vYmFyLXNlY3JldC1mb28tYmFyLXNlY3JldC1mb28="
+SLASHED = "/Yr3tq+Zm9vYmFyLXNlY3JldC1mb28tYmFyL/NlY3Jld=="
+
+
+@pytest.mark.parametrize("secret", [SECRET, SECRET.rstrip("="), SLASHED, SLASHED.rstrip("=")])
+@pytest.mark.parametrize("mistake", FILES)
+def test_a_small_mistake_shows_no_secret(tmp_path, mistake, secret):
+    """Every place where a secret may end up: as key, heading, name of a file, server, or on a line of its own."""
+    path = tmp_path / "garr-tcs.ini"
+    path.write_text(mistake.replace("SECRET", secret), encoding="utf-8")
+    path.chmod(0o600)
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    assert not shown(secret, said(caught.value))
+    assert str(path) in str(caught.value)
+
+
+def test_files_with_mistakes():
+    """A few thousand files, each with mistakes of its own; ``make test`` reads very many more."""
+    for text, secrets in files(seed=23, count=1000):
+        told = reading(text, Path("/nowhere/garr-tcs.ini"))
+        assert not any(shown(secret, told) for secret in secrets), text
+        assert len(told) < 20000
