@@ -18,11 +18,12 @@ from certbot.plugins import common
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from certbot import achallenges
 
     from certbot_garr_tcs.challenges.interfaces import Challenge
+    from certbot_garr_tcs.challenges.sections import SolverSection
     from certbot_garr_tcs.challenges.session import Session
     from certbot_garr_tcs.challenges.solvers import Solvers
     from certbot_garr_tcs.config import Configuration
@@ -81,7 +82,7 @@ class Configurator(
     def prepare(self) -> None:
         """Set CA and account, where we are the authenticator; open no port.
 
-        No name server is asked, but to withdraw what a killed run left behind. A deployment that was interrupted is
+        No name server is asked, but to delete what a killed run left behind. A deployment that was interrupted is
         rolled back first: whether the CA answers later or not.
         Errors are not ``PluginError``, whose ``repr`` Certbot would show, but for the one case where
         nobody chose us and Certbot is only making up a menu.
@@ -103,7 +104,7 @@ class Configurator(
                 selected = account_setup.settle(self.config, settings, state, occasion)
                 failure_hints.explain_failures(selected, self.name, Path(self.config.renewal_configs_dir))
                 self._solvers = Solvers(settings.solvers if settings else (), state, self.config)
-                self._solvers.withdraw_left_behind()
+                self._clean_up_stale()
                 self._choose_installer_of_renewal()
 
     def _choose_installer_of_renewal(self) -> None:
@@ -122,6 +123,17 @@ class Configurator(
         settings = config.load_named(self.conf("config"), self.config.config_dir)
         options.report_at_exit(self.conf("config"), self.config.config_dir)
         return settings, StateFolder(Path(self.config.work_dir))
+
+    def _clean_up_stale(self) -> None:
+        """Delete the TXT records that a killed run left behind."""
+        from certbot_garr_tcs.challenges.solvers import clean_up_stale  # noqa: PLC0415
+        from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
+
+        def read_sections() -> Sequence[SolverSection]:
+            settings, _ = self._read()
+            return settings.solvers if settings else ()
+
+        clean_up_stale(StateFolder(Path(self.config.work_dir)), self.conf("config"), read_sections)
 
     # Authenticator
 
@@ -193,6 +205,7 @@ class Configurator(
 
     def generic_updates(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Converge the lineage's targets, due or not: drift is repaired, and what failed is tried again."""
+        self._clean_up_stale()
         with self._deploying() as installer:
             name = installer.add(lineage)
             if self._keeps_installer:

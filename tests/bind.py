@@ -33,7 +33,9 @@ from relay import Relay, Relays
 from certbot_garr_tcs.challenges.sections import TsigKey
 
 LOOPBACK = "127.0.0.1"
-NAMED = shutil.which("named") or shutil.which("named", path="/usr/sbin:/usr/local/sbin")
+_SBIN = "/usr/sbin:/usr/local/sbin"
+_RNDC = shutil.which("rndc") or shutil.which("rndc", path=_SBIN) or "rndc"
+NAMED = shutil.which("named") or shutil.which("named", path=_SBIN)
 
 
 def make_key(name: str, algorithm: str = "hmac-sha256") -> TsigKey:
@@ -114,6 +116,12 @@ class Named:
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
+    def rndc(self, *command: str) -> None:
+        """Control it (only in a lab with ``control``)."""
+        subprocess.run(
+            [_RNDC, "-c", str(self.folder / "rndc.conf"), *command], check=True, capture_output=True, timeout=10
+        )
+
     def ask(self, name: str, rdtype: str = "TXT") -> dns.message.Message:
         """Ask it over TCP, as an authoritative server."""
         query = dns.message.make_query(name, rdtype, flags=0)
@@ -173,7 +181,8 @@ class BindLab:
 
     Secondaries get no NOTIFY from the primary. ``lag_seconds`` after a change on the primary they are
     told by the lab; ``None``: only by ``catch_up``. ``resolves``: those who ask for it get CNAMEs followed from
-    one zone of the lab into another; other zones do not exist, so that nobody outside is asked for them.
+    one zone of the lab into another; other zones do not exist, so that nobody outside is asked for them. ``control``:
+    the primary obeys ``rndc``.
     """
 
     def __init__(  # noqa: PLR0913 - what a lab is made of
@@ -187,6 +196,7 @@ class BindLab:
         delay_seconds: float = 0.0,
         port: int = 0,
         resolves: bool = False,
+        control: bool = False,
     ) -> None:
         """Choose addresses, and a port where none is given; start nothing."""
         self.zones = zones
@@ -204,6 +214,7 @@ class BindLab:
         self._relays = Relays([server.relay for server in self.servers])
         self._lag_seconds = lag_seconds
         self._resolves = resolves
+        self._control = control
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -277,10 +288,20 @@ class BindLab:
             " dnssec-validation no;"
             f' session-keyfile "{server.folder}/session.key"; allow-transfer {{ any; }}; notify no;'
             " allow-notify { any; }; serial-query-rate 1000; minimal-responses no;"
-            " max-journal-size default; };\ncontrols { };\n"
+            " max-journal-size default; };\n"
+            + (self._controlled(server) if self._control and server is self.primary else "controls { };\n")
             + "".join(map(key_statement, self.keys))
             + self._root(server)
         )
+
+    def _controlled(self, server: Named) -> str:
+        """Write what rndc needs, and return what named needs."""
+        key, port = make_key("rndc"), free_port([LOOPBACK])
+        (server.folder / "rndc.conf").write_text(
+            key_statement(key) + f"options {{ default-key rndc; default-server {LOOPBACK}; default-port {port}; }};\n",
+            encoding="utf-8",
+        )
+        return key_statement(key) + f"controls {{ inet {LOOPBACK} port {port} allow {{ any; }} keys {{ rndc; }}; }};\n"
 
     def _root(self, server: Named) -> str:
         """Return the statement of a root zone without any delegation, where the lab is all that there is."""

@@ -1,4 +1,4 @@
-"""Note which TXT values are about to be published, so that a later run can withdraw them."""
+"""Note which TXT values are about to be published, so that a later run can delete them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import time
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from certbot_garr_tcs.errors import GarrTcsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from certbot_garr_tcs.state import StateFolder
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PREFIX = "presented-"
-MOST_TRIES = 5
-"""Runs that try to withdraw a value; then it is given up, with a warning, not asked for for ever."""
+_DAY_SECONDS = 86400
+
+DAYS_KEPT = 30
+"""Later runs try for so long to delete a value: a server may be down for a holiday, but not for ever."""
 
 
 @dataclass(frozen=True)
 class Presented:
-    """Hold one TXT value that we publish: no secret, and enough to withdraw it.
+    """Hold one TXT value that we publish: no secret, and enough to delete it.
 
     ``zone`` and ``name`` are absolute; ``server`` is as ``parse_server`` reads it. ``signed``: whether it was
     published with a TSIG key.
@@ -47,9 +50,10 @@ class Notes:
     held no other run takes these values for left behind.
     """
 
-    def __init__(self, state: StateFolder) -> None:
-        """Start with no notes; nothing is written before the first one."""
+    def __init__(self, state: StateFolder, clock: Callable[[], float] = time.time) -> None:
+        """Start with no notes; nothing is written before the first one. ``clock``: seconds since the epoch."""
         self._state = state
+        self._clock = clock
         self._name = f"{_PREFIX}{uuid.uuid4().hex}"
         self._lock: int | None = None
         self._presented: dict[Presented, None] = {}
@@ -71,29 +75,29 @@ class Notes:
         if self._lock is not None:
             self._write()
 
-    def left_behind(self) -> Iterator[LeftBehind]:
+    def stale(self) -> Iterator[StaleRecords]:
         """Yield the notes of dead runs, one by one, each locked against other runs meanwhile."""
         for path in sorted(self._state.path.glob(f"{_PREFIX}*.json")):
             if path.stem != self._name:
                 with _only_if_dead(path.with_suffix(".lock")) as dead:
-                    left = self._open(path) if dead else None
-                    if left is not None:
-                        yield left
+                    records = self._open(path) if dead else None
+                    if records is not None:
+                        yield records
 
-    def _open(self, path: Path) -> LeftBehind | None:
+    def _open(self, path: Path) -> StaleRecords | None:
         """Read the note of a dead run; ``None`` where it is gone by now, or damaged."""
         if not path.exists():
             _remove(path.with_suffix(".lock"))
             return None
         try:
-            return LeftBehind(self._state, path)
+            return StaleRecords(self._state, path, self._clock())
         except GarrTcsError as error:
             logger.warning("%s", error)
             return None
 
     def _write(self) -> None:
         if self._presented:
-            _write(self._state, f"{self._name}.json", list(self._presented), 0)
+            _write(self._state, f"{self._name}.json", self._presented, self._clock())
         elif self._lock is not None:
             # The document first: without it the lock means nothing to anybody.
             _remove(self._state.path / f"{self._name}.json")
@@ -102,27 +106,29 @@ class Notes:
             self._lock = None
 
 
-class LeftBehind:
-    """Hold what one dead run noted and did not strike off."""
+class StaleRecords:
+    """The values that one dead run noted and did not strike off."""
 
-    def __init__(self, state: StateFolder, path: Path) -> None:
-        """Read the document; raise ``GarrTcsError`` where it is damaged."""
+    def __init__(self, state: StateFolder, path: Path, now: float) -> None:
+        """Read the document; raise ``GarrTcsError`` where it is damaged. ``now``: seconds since the epoch."""
         self._state = state
         self.path = path
         try:
             document = state.read(path.name, {})
             self.presented = [_read(*row) for row in document["presented"]]
-            self._tries = int(document["tries"])
-        except (KeyError, TypeError, ValueError) as error:
+            # A version that counted tries wrote no time, but wrote the file anew at each try.
+            self._since = float(document["since"] if "since" in document else path.stat().st_mtime)
+            self.days_left = DAYS_KEPT - int((now - self._since) / _DAY_SECONDS)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise GarrTcsError(
                 f"the note of presented TXT values in {path} is damaged",
                 "Remove it, and look for _acme-challenge records that were left behind.",
             ) from error
 
     def keep(self, presented: Sequence[Presented]) -> bool:
-        """Keep only these for the next run; return False where they have been tried often enough."""
-        if presented and self._tries + 1 < MOST_TRIES:
-            _write(self._state, self.path.name, presented, self._tries + 1)
+        """Keep only these for the next run; return False where their days are over, and the note is removed."""
+        if presented and self.days_left > 0:
+            _write(self._state, self.path.name, presented, self._since)
             return True
         _remove(self.path)
         _remove(self.path.with_suffix(".lock"))
@@ -141,13 +147,13 @@ def _only_if_dead(lock: Path) -> Iterator[bool]:
         yield True
 
 
-def _read(zone: str, name: str, value: str, server: str, signed: bool) -> Presented:
+def _read(zone: str, name: str, value: str, server: str, signed: bool = True) -> Presented:
     return Presented(str(zone), str(name), str(value), str(server), bool(signed))
 
 
-def _write(state: StateFolder, name: str, presented: Iterable[Presented], tries: int) -> None:
+def _write(state: StateFolder, name: str, presented: Iterable[Presented], since: float) -> None:
     values = [[one.zone, one.name, one.value, one.server, one.signed] for one in presented]
-    state.write(name, {"presented": values, "tries": tries})
+    state.write(name, {"presented": values, "since": since})
 
 
 def _remove(path: Path) -> None:

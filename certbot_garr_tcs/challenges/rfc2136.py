@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import dns.exception
 import dns.name
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -20,7 +22,7 @@ from certbot_garr_tcs.challenges.dns.updater import Entry, Sent, send
 from certbot_garr_tcs.challenges.dns.updates import TxtRecord
 from certbot_garr_tcs.challenges.dns.waiting import Awaited, Waiter
 from certbot_garr_tcs.challenges.interfaces import Challenge, ISolver
-from certbot_garr_tcs.challenges.notes import LeftBehind, Notes, Presented
+from certbot_garr_tcs.challenges.notes import DAYS_KEPT, Notes, Presented, StaleRecords
 from certbot_garr_tcs.challenges.sections import DNS_01
 from certbot_garr_tcs.errors import GarrTcsError
 
@@ -80,8 +82,12 @@ class Rfc2136Solver:
         self._notes.add(_presented(one) for one in awaited.values())
         self._placed.update(awaited)
         sent = send(self._client, [_entry(one) for one in awaited.values()], add=True)
-        self._forget(one for one in sent if one.refused)
-        self._doubtful.update(entry.record for one in sent if one.denied for entry in one.entries)
+        self._forget(one for one in sent if one.untouched)
+        self._doubtful.update(entry.record for one in sent if one.refusal for entry in one.entries)
+        accepted_by = {entry.record: one.accepted_by for one in sent for entry in one.entries}
+        for challenge in self._placed.keys() & awaited.keys():
+            one = awaited[challenge]
+            self._placed[challenge] = replace(one, accepted_by=accepted_by[one.record])
         _raise_errors(sent)
 
     def wait(self, challenges: Iterable[Challenge]) -> None:
@@ -100,18 +106,19 @@ class Rfc2136Solver:
         self._forget(gone)
         _raise_errors(one for one in sent if one not in gone)
 
-    def withdraw_left_behind(self) -> None:
-        """Delete the values that killed runs left behind; what fails is logged, and tried again later."""
-        for left in self._notes.left_behind():
-            try:
-                failed = self._withdraw(left)
-            except GarrTcsError as error:
-                logger.warning("TXT records of a killed run are not withdrawn: %s", error)
-                failed = left.presented
-            if not left.keep(failed):
-                logger.warning(
-                    "Giving up on TXT records that a killed run left behind; delete them by hand: %s",
-                    ", ".join(f"{one.name} {one.value!r} (zone {one.zone})" for one in failed),
+    def clean_up_stale(self) -> None:
+        """Delete the values that earlier runs left behind; what fails is logged, and left to the next run."""
+        for stale in self._notes.stale():
+            failed = self._delete(stale)
+            if not stale.keep(failed):
+                by_hand = "; ".join(
+                    f'zone {one.zone} at {one.server}: update delete {one.name} TXT "{one.value}"' for one in failed
+                )
+                logger.error(
+                    "For %d days, TXT records that an earlier run left behind could not be deleted, and this is not"
+                    " tried again. Delete them by hand, with nsupdate: %s",
+                    DAYS_KEPT,
+                    by_hand,
                 )
 
     def describe(self, challenges: Iterable[Challenge]) -> str:
@@ -134,28 +141,34 @@ class Rfc2136Solver:
         witnesses = [one for each in self._waiter.expectations(awaited) for one in each.witnesses]
         return view(challenged, place, witnesses, self._client, self._lookup)
 
-    def _withdraw(self, left: LeftBehind) -> list[Presented]:
-        """Delete what one dead run noted; return what could not be deleted."""
-        noted = {self._left_entry(one): one for one in left.presented}
+    def _delete(self, stale: StaleRecords) -> list[Presented]:
+        """Delete what one dead run noted; return what may still be there."""
+        noted: dict[Entry, Presented] = {}
         failed: list[Presented] = []
+        for one in stale.presented:
+            try:
+                noted[self._stale_entry(one)] = one
+            except (GarrTcsError, dns.exception.DNSException) as error:  # noqa: PERF203 - few, and rare
+                logger.warning("TXT records that an earlier run left at %s are not deleted: %s", one.name, error)
+                failed.append(one)
         for sent in send(self._client, noted, add=False):
             names = ", ".join(sorted({str(entry.record.name) for entry in sent.entries}))
             if sent.error is None:
-                logger.info("Withdrew TXT records that a killed run left at %s", names)
-            else:
-                logger.warning("A killed run left TXT records at %s: %s", names, sent.error)
-                failed += [noted[entry] for entry in sent.entries]
+                logger.info("Deleted TXT records that an earlier run left at %s", names)
+                continue
+            logger.warning("TXT records that an earlier run left at %s are not deleted: %s", names, sent.error)
+            failed += [noted[entry] for entry in sent.entries]
         return failed
 
-    def _left_entry(self, one: Presented) -> Entry:
-        """Find the way to a value of a dead run: its zone and server, and the key we have now."""
+    def _stale_entry(self, one: Presented) -> Entry:
+        """Find the way to a value of an earlier run: its zone and server, and the key we have now."""
         name = dns.name.from_text(one.name)
         zone = dns.name.from_text(one.zone)
         door = self._places.door_for(zone, name, parse_server(one.server), signed=one.signed)
         return Entry(door, TxtRecord(name, one.value), name)
 
     def _never_there(self, deleted: Sent) -> bool:
-        return deleted.denied and all(entry.record in self._doubtful for entry in deleted.entries)
+        return deleted.refusal is not None and all(entry.record in self._doubtful for entry in deleted.entries)
 
     def _forget(self, sent: Iterable[Sent]) -> None:
         """Strike off what is not there (any more)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,14 @@ from certbot_garr_tcs.challenges.sections import Rfc2136Settings
 from certbot_garr_tcs.challenges.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
     from certbot_garr_tcs.challenges.sections import SolverSection
     from certbot_garr_tcs.state import StateFolder
+
+logger = logging.getLogger(__name__)
 
 
 class Solvers:
@@ -35,8 +39,7 @@ class Solvers:
         self._delegate_for: Any = None
 
     def session(self) -> Session:
-        """Return a session over these sections, after withdrawing what a killed run left behind."""
-        self.withdraw_left_behind()
+        """Return a session over these sections."""
         return Session(self.solver_for, self.sections)
 
     def solver_for(self, section: SolverSection) -> Any:
@@ -49,14 +52,30 @@ class Solvers:
             self._delegate_for = delegates(self._config)
         return self._delegate_for(section)
 
-    def withdraw_left_behind(self) -> None:
-        """Withdraw the TXT values of a killed run; does nothing, and asks nobody, where there are none."""
-        if any_on_disk(self._state):
-            self._rfc2136().withdraw_left_behind()
-
     def _rfc2136(self) -> Rfc2136Solver:
         if self._updater is None:
             from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver  # noqa: PLC0415
 
             self._updater = Rfc2136Solver(self.sections, Notes(self._state), progress=self.progress)
         return self._updater
+
+
+_CLEANED: set[tuple[Path, str | None]] = set()
+
+
+def clean_up_stale(state: StateFolder, file: str | None, read_sections: Callable[[], Sequence[SolverSection]]) -> None:
+    """Delete the TXT values that earlier runs left behind, once in this process for each garr-tcs.ini (``file``).
+
+    Where there are none, this lists one folder. Raises nothing: whoever calls has something better to do.
+    """
+    if (state.path, file) in _CLEANED:
+        return
+    _CLEANED.add((state.path, file))
+    try:
+        if any_on_disk(state):
+            from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver  # noqa: PLC0415
+
+            Rfc2136Solver(read_sections(), Notes(state)).clean_up_stale()
+    except Exception as error:
+        logger.debug("clean_up_stale failed", exc_info=True)
+        logger.warning("TXT records that an earlier run may have left behind are not deleted: %s", error)

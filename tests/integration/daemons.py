@@ -21,22 +21,22 @@ from certbot_garr_tcs.state import StateFolder
 LINEAGE = "www.example.it"
 
 
-def wait_for_port(port, process=None, seconds=20):
+def wait_for_port(port, process=None, seconds=20, address="127.0.0.1"):
     """Return when somebody listens."""
     deadline = time.monotonic() + seconds
     with socket.socket() as first:
-        listening = first.connect_ex(("127.0.0.1", port)) == 0
+        listening = first.connect_ex((address, port)) == 0
     while not listening:
         ended = process is not None and process.poll() is not None
         assert not ended, f"the service of port {port} has ended"
         assert time.monotonic() < deadline, f"nobody listens on port {port}"
         time.sleep(0.05)
         with socket.socket() as sock:
-            listening = sock.connect_ex(("127.0.0.1", port)) == 0
+            listening = sock.connect_ex((address, port)) == 0
 
 
 @contextlib.contextmanager
-def foreground(*command, port, log, env=None):
+def foreground(*command, port, log, env=None, address="127.0.0.1"):
     """Run a service in the foreground as long as the block lasts."""
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -47,7 +47,7 @@ def foreground(*command, port, log, env=None):
             env={**os.environ, **(env or {})},
         )
     try:
-        wait_for_port(port, process)
+        wait_for_port(port, process, address=address)
         yield process
     finally:
         process.terminate()

@@ -61,6 +61,10 @@ def challenge(name: str, value: str = "") -> Challenge:
     return Challenge(name, DNS_01, value or f"value for {name}")
 
 
+def _hosts(count: int) -> list[Challenge]:
+    return [challenge(f"h{number}.example.it") for number in range(count)]
+
+
 def patient(server: str | None, key: TsigKey | None = KEY, seconds: float = 15.0, zone: str | None = None):
     return Rfc2136Settings(server=server, zone=zone, tsig=key, timeout_seconds=seconds)
 
@@ -74,6 +78,19 @@ def impatient(wire, endpoint, *, timeout_seconds, tcp):
     return exchange(wire, endpoint, timeout_seconds=0.3, tcp=tcp)
 
 
+class Fast:
+    """Time that passes by sleeping, which takes no time."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 class Runner:
     """Make solvers for a lab, and end with no TXT record but those of the zone files."""
 
@@ -83,13 +100,14 @@ class Runner:
         self.resolver = Endpoint(lab.primary.address, lab.port)
         self.lines: list[str] = []
 
-    def solver(self, *sections: SolverSection, resolver: Endpoint | None = None, carry=exchange):
+    def solver(self, *sections: SolverSection, resolver: Endpoint | None = None, carry=exchange, clock=None):
         return Rfc2136Solver(
             sections or [section(patient(self.lab.server))],
             Notes(self.state),
             client=Client(carry),
             surroundings=Surroundings((resolver or self.resolver,), port=self.lab.port),
             progress=self.lines.append,
+            **({"clock": clock, "sleep": clock.sleep} if clock else {}),
         )
 
     def left(self) -> dict[str, set[str]]:
@@ -204,6 +222,7 @@ def test_server_down(run):
     error = run.fails(run.solver(section(patient(f"{run.lab.primary.address}:{port}"))), challenge("www.example.it"))
     assert error.message == (f"UPDATE of example.it. at {run.lab.primary.address} port {port}: connection refused")
     assert "name it as server in [dns-01]" in error.hint
+    assert run.notes() == [], "nothing was written there, so nothing is to be deleted there"
 
 
 def test_server_silent(run):
@@ -221,7 +240,63 @@ def test_refused(run):
     """A key without the right to this name: REFUSED, and what to grant."""
     error = run.fails(run.solver(section(patient(run.lab.server, OTHER))), challenge("www.example.it"))
     assert error.message == f"UPDATE of example.it. at {_at(run)}: REFUSED"
-    assert "grant key acme-com. TXT records" in error.hint
+    assert "grant key acme-com. TXT records at _acme-challenge.www.example.it." in error.hint
+
+
+def test_one_refused_name_of_several_is_named(tmp_path):
+    """The server refuses all of an UPDATE for one name: a second try finds out which, and changes nothing."""
+    policy = "".join(f"grant acme-it name _acme-challenge.{host}.example.it. TXT;" for host in ("www", "mail"))
+    with BindLab(tmp_path / "lab", [Zone("example.it", policy=policy)], [KEY]) as lab:
+        run = Runner(lab, tmp_path)
+        before = lab.primary.serial("example.it")
+        names = ["www.example.it", "ftp.example.it", "mail.example.it", "example.it"]
+        error = run.fails(run.solver(), *map(challenge, names))
+        assert error.message == (
+            f"UPDATE of example.it. at {_at(run)}: REFUSED for _acme-challenge.ftp.example.it.,"
+            " _acme-challenge.example.it. (not for the other names of the same UPDATE)"
+        )
+        assert error.hint == (
+            "Let that server's update-policy (allow-update, acl) for example.it. grant key acme-it. TXT records at"
+            " _acme-challenge.ftp.example.it., _acme-challenge.example.it."
+        )
+        assert lab.primary.serial("example.it") == before
+        assert run.notes() == []
+
+
+def test_where_all_names_are_refused_few_are_tried(run):
+    """Twenty names with a key that has no right to any cost no twenty more messages."""
+    error = run.fails(run.solver(section(patient(run.lab.server, OTHER))), *_hosts(20))
+    assert error.message == f"UPDATE of example.it. at {_at(run)}: REFUSED"
+    assert "at _acme-challenge.h0.example.it., " in error.hint
+    assert "h4.example.it. and 15 more." in error.hint
+    assert run.lab.primary.relay.counted["UPDATE"] == 6
+
+
+def test_a_secondary_refuses(tmp_path):
+    """Where the SOA names a secondary of a hidden primary, the next step is to name that one."""
+    with BindLab(tmp_path / "lab", [IT], [KEY], secondaries=1) as lab:
+        run = Runner(lab, tmp_path)
+        for key in (KEY, None):
+            how = patient(f"{lab.secondaries[0].address}:{lab.port}", key)
+            error = run.fails(run.solver(section(how)), *_hosts(2))
+            assert error.message.endswith("REFUSED")
+            assert "name the primary, which may be hidden, as server in [dns-01]" in error.hint
+        assert run.left() == {}
+
+
+def test_a_frozen_zone_refuses(tmp_path):
+    """That its zone may be frozen is said to be one of the reasons."""
+    with BindLab(tmp_path / "lab", [IT], [KEY], control=True) as lab:
+        run = Runner(lab, tmp_path)
+        lab.primary.rndc("freeze", "example.it")
+        error = run.fails(run.solver(), challenge("www.example.it"))
+        assert error.message == f"UPDATE of example.it. at {_at(run)}: REFUSED"
+        assert "rndc thaw example.it" in error.hint
+        lab.primary.rndc("thaw", "example.it")
+        solver = run.solver()
+        solver.present([challenge("www.example.it")])
+        solver.clean_up([challenge("www.example.it")])
+        assert run.left() == {}
 
 
 def test_refused_without_key(run):
@@ -318,6 +393,94 @@ def test_stale_values_stay_untouched(run):
     assert run.lab.primary.relay.counted["TCP"] > before
     solver.clean_up([challenge("old.example.it")])
     assert run.lab.primary.txt("_acme-challenge.old.example.it") == STALE
+
+
+SHARED = Zone(
+    "example.it",
+    policy=IT.policy,
+    records='_acme-challenge.shared 3600 TXT "theirs"\n*.wild 3600 TXT "v=spf1 -all"\n',
+)
+
+
+def test_the_ttl_of_other_people_s_records_stays(tmp_path):
+    """An RRset has one TTL: ours is added with that of the values that are there, and goes again."""
+    with BindLab(tmp_path / "lab", [SHARED], [KEY]) as lab:
+        run = Runner(lab, tmp_path)
+        solver = run.solver()
+        shared = challenge("shared.example.it")
+        solver.present([shared])
+        assert lab.primary.txt("_acme-challenge.shared.example.it") == {"theirs", shared.validation}
+        assert lab.primary.ask("_acme-challenge.shared.example.it").answer[0].ttl == 3600
+        solver.clean_up([shared])
+        assert lab.primary.txt("_acme-challenge.shared.example.it") == {"theirs"}
+        assert lab.primary.ask("_acme-challenge.shared.example.it").answer[0].ttl == 3600
+
+
+def test_the_ttl_of_a_wildcard_is_nobody_s(tmp_path):
+    """What a wildcard shows at a name is not there: ours is alone, and is short."""
+    with BindLab(tmp_path / "lab", [SHARED], [KEY]) as lab:
+        solver = Runner(lab, tmp_path).solver()
+        solver.present([challenge("new.wild.example.it"), challenge("www.example.it")])
+        for name in ("_acme-challenge.new.wild.example.it", "_acme-challenge.www.example.it"):
+            assert lab.primary.ask(name).answer[0].ttl <= 1
+        solver.clean_up([challenge("new.wild.example.it"), challenge("www.example.it")])
+        assert lab.primary.txt("_acme-challenge.new.wild.example.it") == {"v=spf1 -all"}
+
+
+def test_a_second_order_does_not_meet_the_first_one_in_a_cache(run, tmp_path):
+    """A resolver, such as the CA's, has forgotten the values of one order when those of the next are there."""
+    with caching_resolver(run.lab, tmp_path / "resolver") as resolver:
+        how = Propagation(HowToLook.RESOLVERS, (f"{LOOPBACK}:{resolver.own_port}",))
+        for number in range(2):
+            solver = run.solver(section(replace(patient(run.lab.server, seconds=8), propagation=how)))
+            order = [challenge("www.example.it", f"order {number}")]
+            solver.present(order)
+            solver.wait(order)
+            solver.clean_up(order)
+
+
+class ViewsLab(BindLab):
+    """Two views of each zone: one for who signs with a key, and one for everybody else."""
+
+    def _primary_zones(self) -> str:
+        signed = super()._primary_zones()
+        public = signed.replace('.zone"', '.public"')
+        for zone in self.zones:
+            text = (self.primary.folder / f"{zone.name}.zone").read_text()
+            (self.primary.folder / f"{zone.name}.public").write_text(text)
+        views = (("signed", f"key {KEY.name}", signed), ("public", "any", public))
+        return "".join(f'view "{name}" {{ match-clients {{ {who}; }}; {text} }};\n' for name, who, text in views)
+
+
+@pytest.fixture
+def views(tmp_path):
+    """Give a runner for a primary whose key leads into a view of its own; its clock runs fast."""
+    with ViewsLab(tmp_path / "lab", [Zone("example.it", policy=IT.policy)], [KEY]) as lab:
+        yield Runner(lab, tmp_path)
+
+
+def test_a_view_that_only_the_key_sees(views):
+    """What the CA will not see is known after seconds, with its cause, and not when all patience is over."""
+    fast = Fast()
+    error = views.fails(
+        views.solver(section(patient(views.lab.server, seconds=120)), clock=fast), challenge("www.example.it")
+    )
+    assert error.message == (
+        f"ns1.example.it ({_at(views)}) accepted the UPDATE of example.it. and shows _acme-challenge.www.example.it."
+        " only to who asks with the key: it has a view of its own for this key"
+    )
+    assert "match-clients" in error.hint
+    assert fast.now < 15
+
+
+def test_a_view_that_only_this_machine_does_not_see(views):
+    """Where the section says not to look here, the server's answer to the key is proof enough."""
+    how = Propagation(HowToLook.SECONDS, seconds=1)
+    solver = views.solver(section(replace(patient(views.lab.server), propagation=how)))
+    solver.present([challenge("www.example.it")])
+    solver.wait([challenge("www.example.it")])
+    solver.clean_up([challenge("www.example.it")])
+    assert views.notes() == []
 
 
 def test_cname_loop(run):
@@ -551,7 +714,7 @@ solver.present([Challenge(name, "dns-01", f"value for {name}") for name in names
 
 
 def test_killed_between_update_and_answer(run, tmp_path):
-    """What a killed run sent, without hearing whether it arrived, is withdrawn by the next one."""
+    """What a killed run sent, without hearing whether it arrived, is deleted by the next one."""
     relay = run.lab.primary.relay
     arguments = [str(tmp_path), run.lab.server, KEY.name, KEY.secret]
     process = subprocess.Popen(
@@ -563,8 +726,8 @@ def test_killed_between_update_and_answer(run, tmp_path):
         process.stdin.write(b"\n")
         process.stdin.flush()
         _until(lambda: len(run.left()) == 3)
-        run.solver().withdraw_left_behind()
-        assert len(run.left()) == 3, "values of a live run were withdrawn"
+        run.solver().clean_up_stale()
+        assert len(run.left()) == 3, "values of a live run were deleted"
         process.send_signal(signal.SIGKILL)
     finally:
         process.kill()
@@ -572,7 +735,7 @@ def test_killed_between_update_and_answer(run, tmp_path):
         process.stdin.close()
         process.stdout.close()
     relay.swallow_update_answers = False
-    run.solver().withdraw_left_behind()
+    run.solver().clean_up_stale()
     assert run.left() == {}
     assert run.notes() == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 
 import pytest
 from bind import BindLab, Zone, make_key
@@ -16,6 +17,7 @@ from certbot_garr_tcs.challenges.delegated import installed
 pytestmark = pytest.mark.integration
 
 IT, NET = make_key("key-it"), make_key("key-net")
+OTHER = make_key("key-it")
 
 SECTIONS = f"""
 [dns-01 example.it]
@@ -76,6 +78,46 @@ def test_two_zones_two_keys_and_a_cname_in_one_certificate(certbot, make_pebble,
     assert dig(lab, "_acme-challenge.host3.example.it") == ""
     for key in (IT, NET):
         assert certbot.files_with(key.secret) == [certbot.ini]
+
+
+LEFT = "TXT records that an earlier run left at _acme-challenge.killed.example.it. are not deleted"
+
+
+def test_what_a_killed_run_left_is_deleted_by_a_timer_s_run_with_nothing_due(certbot, make_pebble, lab):
+    """A run that cannot delete it fails for that no more than it renews; the first one that can deletes it."""
+    pebble = make_pebble(dns_server=f"{lab.primary.address}:{lab.port}", environment={"PEBBLE_AUTHZREUSE": "0"})
+    section = f"\n[dns-01]\nserver = {lab.server}\ntsig-name = {IT.name}\ntsig-secret = {{}}\npropagation = {{}}\n"
+    certbot.use(pebble, section.format(IT.secret, f"resolvers {lab.server}"))
+    good = certbot.ini.read_text()
+    for name in ("one.example.it", "two.example.it"):
+        certbot.run("certonly", "-n", "-a", "garr-tcs", "-i", "garr-tcs", "-d", name)
+
+    certbot.write_ini(good.replace(f"resolvers {lab.server}", "seconds 600"))
+    with certbot.bound.start("certonly", "-n", "-a", "garr-tcs", "-d", "killed.example.it") as process:
+        wait_until(lambda: lab.primary.txt("_acme-challenge.killed.example.it"))
+        process.kill()
+        process.communicate()
+
+    certbot.write_ini(good.replace(IT.secret, OTHER.secret))
+    result = certbot.run("renew", "-q")
+    assert result.output == ""
+    assert certbot.log_tail(1000).count(LEFT) == 1, "once in a run, however many lineages"
+    certbot.run("renew", "-q", "--force-renewal", check=False)
+    assert certbot.log_tail(1000).count(LEFT) == 1
+    assert lab.primary.txt("_acme-challenge.killed.example.it") != set()
+
+    certbot.write_ini(good)
+    assert certbot.run("renew", "-q").output == ""
+    assert lab.primary.all_txt("example.it") == {}
+    assert list(certbot.work_dir.glob("garr-tcs/presented-*")) == []
+
+
+def wait_until(true, seconds=30):
+    """Return when it is so."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
 
 
 OURS = f"""

@@ -7,7 +7,7 @@ from pathlib import Path
 import dns.name
 import dns.update
 import pytest
-from bind import BindLab, Zone, make_key, skip_or_fail
+from bind import BindLab, Zone, key_statement, make_key, skip_or_fail
 from needs import need_program
 
 from certbot_garr_tcs.challenges.dns.answers import UpdateRefusedError
@@ -67,6 +67,25 @@ def test_the_policy_for_a_delegated_zone(tmp_path):
     with BindLab(tmp_path / "lab", [zone], [KEY]) as lab:
         assert allowed(lab, "www.acme.example.net", "TXT", "proof")
         assert not allowed(lab, "www.acme.example.net", "A", "192.0.2.1")
+
+
+def test_the_key_is_tried_by_hand_as_written(tmp_path):
+    """The nsupdate commands of dns-01.md are accepted, and leave nothing."""
+    need_program("nsupdate")
+    zone = Zone("example.it", statement=statement("dns-01.md", "example.it"))
+    blocks = re.findall(
+        r"^```sh\n(.*?)^```$", (DOCS / "dns-01.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    (written,) = [block for block in blocks if block.startswith("nsupdate")]
+    (tmp_path / "acme.key").write_text(key_statement(KEY))
+    with BindLab(tmp_path / "lab", [zone], [KEY]) as lab:
+        before = lab.primary.serial("example.it")
+        command = written.replace("/etc/letsencrypt", str(tmp_path))
+        command = command.replace("server ns.example.it", f"server {lab.primary.address} {lab.port}")
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+        assert done.stdout + done.stderr == ""
+        assert lab.primary.serial("example.it") == before + 2
+        assert lab.primary.all_txt("example.it") == {}
 
 
 def test_the_zone_file_of_a_delegated_name(tmp_path):

@@ -1,15 +1,17 @@
-"""Notes of what was presented, and who may withdraw it."""
+"""Notes of what was presented, and who may delete it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from certbot_garr_tcs.challenges.notes import MOST_TRIES, Notes, Presented
+from certbot_garr_tcs.challenges.notes import DAYS_KEPT, Notes, Presented
 from certbot_garr_tcs.state import StateFolder
 
+DAY_SECONDS = 86400
 ONE = Presented("example.it.", "_acme-challenge.www.example.it.", "value one", "192.0.2.53:5353")
 TWO = Presented("example.it.", "_acme-challenge.example.it.", "value two", "ns.example.it")
 
@@ -31,7 +33,7 @@ def state(tmp_path):
 
 
 def left_by(state):
-    return [list(left.presented) for left in Notes(state).left_behind()]
+    return [list(stale.presented) for stale in Notes(state).stale()]
 
 
 def run_that_dies(state):
@@ -53,7 +55,7 @@ def run_that_dies(state):
 def test_nothing_is_written_before_the_first_note(state):
     """A run that presents nothing leaves no trace, and finds none."""
     notes = Notes(state)
-    assert list(notes.left_behind()) == []
+    assert list(notes.stale()) == []
     notes.remove([ONE])
     assert not state.path.exists()
 
@@ -81,34 +83,59 @@ def test_a_run_does_not_withdraw_its_own(state):
     """What this run presents is not left behind."""
     notes = Notes(state)
     notes.add([ONE])
-    assert list(notes.left_behind()) == []
+    assert list(notes.stale()) == []
 
 
 def test_one_run_at_a_time_withdraws(state):
     """While one run withdraws what was left, another one does not."""
     run_that_dies(state)
-    for _ in Notes(state).left_behind():
+    for _ in Notes(state).stale():
         assert left_by(state) == []
 
 
 def test_what_is_withdrawn_is_forgotten(state):
     """A note whose values are all withdrawn goes with its lock."""
     run_that_dies(state)
-    for left in Notes(state).left_behind():
-        assert left.keep([])
+    for stale in Notes(state).stale():
+        assert stale.keep([])
     assert list(state.path.iterdir()) == []
 
 
-def test_what_cannot_be_withdrawn_is_given_up_in_the_end(state):
-    """A value is kept for some more runs, then given up."""
-    run_that_dies(state)
-    for attempt in range(MOST_TRIES):
-        (left,) = [left.keep(left.presented) for left in Notes(state).left_behind()]
-        assert left == (attempt + 1 < MOST_TRIES)
+def kept(state, days):
+    """Let a run, so many days after the epoch, fail to delete anything; return whether it is left to the next one."""
+    (answer,) = [stale.keep(stale.presented) for stale in Notes(state, lambda: days * DAY_SECONDS).stale()]
+    return answer
+
+
+def test_what_cannot_be_deleted_is_tried_for_days(state):
+    """However often runs try within these days, the note stays; after them, the next failure is the last."""
+    state.write("presented-dead.json", {"presented": [[ONE.zone, ONE.name, ONE.value, ONE.server]], "since": 0})
+    assert all(kept(state, DAYS_KEPT - 0.01) for _ in range(100))
+    assert not kept(state, DAYS_KEPT)
     assert list(state.path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"presented": [[1, 2]], "tries": 0}', '{"presented": []}'])
+def test_notes_of_the_version_that_counted_tries_are_read(state):
+    """Their days begin when the file was written last; the tries that it counted count no more."""
+    state.write("presented-dead.json", {"presented": [[ONE.zone, ONE.name, ONE.value, ONE.server]], "tries": 4})
+    os.utime(state.path / "presented-dead.json", (DAY_SECONDS, DAY_SECONDS))
+    assert left_by(state) == [[ONE]]
+    assert kept(state, 1.5)
+    assert kept(state, DAYS_KEPT)
+    assert not kept(state, DAYS_KEPT + 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"presented": [[1, 2]], "tries": 0}',
+        '{"presented": [], "since": "yesterday"}',
+        '{"presented": [], "since": NaN}',
+        '{"presented": [], "since": Infinity}',
+    ],
+)
 def test_a_damaged_note_stops_nobody(state, text, caplog):
     """A damaged note is named in the log, and the next one is read."""
     (state.make() / "presented-0.json").write_text(text)

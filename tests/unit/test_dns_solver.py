@@ -1,12 +1,15 @@
 """The solver as a whole, against a fake name server."""
 
 import dataclasses
+import socket
+import time
 from pathlib import Path
 
 import dns.name
 import dns.tsig
 import pytest
 from fakes import FakeDns, applies, fails, first, nothing, says, shows_txt, silent, soa, tsig_error
+from needs import free_port
 from solver_contract import Bench as ContractBench
 from solver_contract import SolverContract
 
@@ -14,7 +17,7 @@ from certbot_garr_tcs.challenges.dns.client import Client
 from certbot_garr_tcs.challenges.dns.lookup import Surroundings
 from certbot_garr_tcs.challenges.dns.transport import exchange
 from certbot_garr_tcs.challenges.interfaces import Challenge
-from certbot_garr_tcs.challenges.notes import Notes, Presented
+from certbot_garr_tcs.challenges.notes import DAYS_KEPT, Notes, Presented
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
 from certbot_garr_tcs.challenges.sections import (
     DNS_01,
@@ -55,6 +58,7 @@ def zone_table(**changes):
     for name in NAMES:
         table[f"_acme-challenge.{name}", "CNAME"] = nothing("example.it.")
         table[f"_acme-challenge.{name}", "TXT"] = shows_txt
+        table[f"*.{name}", "TXT"] = nothing("example.it.")
         table.setdefault((name, "CAA"), nothing("example.it."))
     return {**table, **changes.get("replies", {})}
 
@@ -62,7 +66,7 @@ def zone_table(**changes):
 class Bench:
     """A solver with a fake name server, a state folder and a clock of its own."""
 
-    def __init__(self, server, folder, **settings):
+    def __init__(self, server, folder, /, **settings):
         self.server = server
         self.state = StateFolder(folder)
         self.now = 0.0
@@ -276,14 +280,37 @@ def test_nothing_is_sent_where_one_name_has_no_place(tmp_path):
         assert not bench.state.path.exists()
 
 
-def left_by_a_dead_run(bench, *presented):
+def test_a_server_that_was_never_reached_leaves_nothing_to_clean(tmp_path):
+    """Where nobody listens nothing was written: no note, and no second try to reach it."""
+    with FakeDns(zone_table(), key=TSIG) as server:
+        bench = Bench(server, tmp_path, server=f"127.0.0.1:{free_port()}", zone="example.it")
+        with pytest.raises(ChallengeError, match="connection refused"):
+            bench.solver.present([WWW])
+        assert bench.notes() == []
+        bench.solver.clean_up([WWW])
+
+
+def test_what_was_sent_into_silence_is_noted_though_tcp_is_refused(tmp_path):
+    """Over UDP it may have arrived."""
+    with FakeDns(zone_table(), key=TSIG) as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        bench = Bench(server, tmp_path, server=f"127.0.0.1:{deaf.getsockname()[1]}", zone="example.it")
+        with pytest.raises(ChallengeError, match="no answer"):
+            bench.solver.present([WWW])
+        assert len(bench.notes()) == 1
+
+
+def left_by_a_dead_run(bench, *presented, since=None):
     bench.state.write(
         "presented-dead.json",
-        {"presented": [list(dataclasses.astuple(one)) for one in presented], "tries": 0},
+        {
+            "presented": [list(dataclasses.astuple(one)) for one in presented],
+            "since": time.time() if since is None else since,
+        },
     )
 
 
-def test_what_a_killed_run_left_is_withdrawn(tmp_path, caplog):
+def test_what_a_killed_run_left_is_deleted(tmp_path, caplog):
     """Values of a dead run go, with the key that the sections have now; others stay."""
     caplog.set_level("INFO")
     with FakeDns(zone_table(), key=TSIG) as server:
@@ -291,51 +318,92 @@ def test_what_a_killed_run_left_is_withdrawn(tmp_path, caplog):
         server.txt[name] = {"left", "somebody else's"}
         bench = Bench(server, tmp_path)
         left_by_a_dead_run(bench, Presented("example.it.", str(name), "left", server.server))
-        bench.solver.withdraw_left_behind()
+        bench.solver.clean_up_stale()
         assert server.txt[name] == {"somebody else's"}
         assert bench.notes() == []
-        assert "Withdrew TXT records that a killed run left at _acme-challenge.www.example.it." in caplog.text
+        assert "Deleted TXT records that an earlier run left at _acme-challenge.www.example.it." in caplog.text
 
 
-def test_what_was_published_without_a_key_is_withdrawn_without(tmp_path):
+def test_what_was_published_without_a_key_is_deleted_without(tmp_path):
     """Where no section named the zone, no later run signs anything for its primary either."""
     with FakeDns(zone_table(), key=TSIG) as server:
         bench = Bench(server, tmp_path)
         name = "_acme-challenge.www.example.it."
         left_by_a_dead_run(bench, Presented("example.it.", name, "left", server.server, signed=False))
-        bench.solver.withdraw_left_behind()
+        bench.solver.clean_up_stale()
         assert [update.had_tsig for update in server.updates] == [False]
 
 
-def test_what_cannot_be_withdrawn_is_logged_and_tried_again(tmp_path, caplog):
-    """Withdrawing is best effort: a server that says no stops nothing, and is asked again."""
+def test_what_cannot_be_deleted_is_logged_and_tried_again(tmp_path, caplog):
+    """Deleting is best effort: a server that says no stops nothing, and is asked again in each run."""
     with FakeDns(zone_table(replies={("example.it", "UPDATE"): fails("REFUSED")}), key=TSIG) as server:
         bench = Bench(server, tmp_path)
         left_by_a_dead_run(bench, Presented("example.it.", "_acme-challenge.www.example.it.", "left", server.server))
-        for _ in range(5):
-            bench.new_solver().withdraw_left_behind()
+        for _ in range(20):
+            bench.new_solver().clean_up_stale()
+        assert len(bench.notes()) == 1
+        assert caplog.text.count("REFUSED") == 20
+        assert all(record.levelname == "WARNING" for record in caplog.records)
+
+
+def test_giving_up_is_an_error_that_says_what_to_delete(tmp_path, caplog):
+    """After its days a value is tried once more, then given up, in words that --quiet does not hide."""
+    with FakeDns(zone_table(replies={("example.it", "UPDATE"): fails("REFUSED")}), key=TSIG) as server:
+        bench = Bench(server, tmp_path)
+        one = Presented("example.it.", "_acme-challenge.www.example.it.", "left", server.server)
+        left_by_a_dead_run(bench, one, since=time.time() - (DAYS_KEPT + 1) * 86400)
+        bench.solver.clean_up_stale()
+        assert len(server.updates) == 1
         assert bench.notes() == []
-        assert caplog.text.count("REFUSED") == 5
-        assert caplog.text.count("Giving up") == 1
+    (error,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert f'zone example.it. at {server.server}: update delete _acme-challenge.www.example.it. TXT "left"' in error
+
+
+def test_one_refused_name_keeps_no_other_one_there(tmp_path, caplog):
+    """What the key may still delete is deleted, name by name; the rest stays noted."""
+
+    def grants_www_alone(server, query, tcp):
+        if {rrset.name for rrset in query.update} == {dns.name.from_text("_acme-challenge.www.example.it")}:
+            return applies(server, query, tcp)
+        return fails("REFUSED")(server, query, tcp)
+
+    with FakeDns(zone_table(replies={("example.it", "UPDATE"): grants_www_alone}), key=TSIG) as server:
+        names = [f"_acme-challenge.{host}.example.it." for host in ("ftp", "www")]
+        for name in names:
+            server.txt[dns.name.from_text(name)] = {"left"}
+        bench = Bench(server, tmp_path)
+        left_by_a_dead_run(bench, *[Presented("example.it.", name, "left", server.server) for name in names])
+        bench.solver.clean_up_stale()
+        assert (bench.txt("ftp.example.it"), bench.txt("www.example.it")) == ({"left"}, set())
+        assert names[0] in bench.notes()[0].read_text()
+        assert names[1] not in bench.notes()[0].read_text() + caplog.text
 
 
 def test_a_note_that_leads_nowhere_stops_nothing(tmp_path, caplog):
-    """A server that cannot be read any more is logged, and the solver goes on."""
+    """A server or name that cannot be read any more is logged, and the others are deleted."""
     with FakeDns(zone_table(), key=TSIG) as server:
         bench = Bench(server, tmp_path)
-        left_by_a_dead_run(bench, Presented("example.it.", "www.example.it.", "left", "no server at all"))
-        bench.solver.withdraw_left_behind()
+        name = dns.name.from_text("_acme-challenge.www.example.it")
+        server.txt[name] = {"left"}
+        left_by_a_dead_run(
+            bench,
+            Presented("example.it.", "www.example.it.", "left", "no server at all"),
+            Presented("example.it.", "broken..name.", "left", server.server),
+            Presented("example.it.", str(name), "left", server.server),
+        )
+        bench.solver.clean_up_stale()
         assert "this is no name server" in caplog.text
+        assert server.txt[name] == set()
 
 
-def test_seconds_let_time_pass_without_looking(tmp_path):
-    """Waiting for seconds asks nobody, and tells that it waits."""
+def test_seconds_let_time_pass(tmp_path):
+    """Waiting for seconds asks no name server but the one that accepted the UPDATE, and tells that it waits."""
     with FakeDns(zone_table(), key=TSIG) as server:
         bench = Bench(server, tmp_path, propagation=Propagation(HowToLook.SECONDS, seconds=12))
         bench.solver.present([WWW])
         bench.solver.wait([WWW])
         assert bench.now == 12
-        assert not any(rdtype == "TXT" for _, rdtype in server.asked)
+        assert not any(rdtype == "NS" for _, rdtype in server.asked)
         assert "waiting as configured after 5 s" in bench.lines
         assert "not looked at, as propagation says" in bench.solver.describe([WWW])
 
@@ -354,7 +422,8 @@ def test_resolvers_are_asked_instead(tmp_path):
             bench = Bench(server, tmp_path, propagation=how)
             bench.solver.present([WWW])
             bench.solver.wait([WWW])
-        assert not any(rdtype in {"TXT", "NS"} for _, rdtype in server.asked)
+            assert sum(resolver.asked.values()) == 1
+        assert not any(rdtype == "NS" for _, rdtype in server.asked)
 
 
 def test_deadline_passed(tmp_path):
@@ -447,6 +516,7 @@ def test_an_error_behind_a_cname_names_both_names(tmp_path):
         ("_acme-challenge.www.example.it", "CNAME"): says("_acme-challenge.www.example.it 60 CNAME x.example.it."),
         ("*.www.example.it", "CNAME"): nothing("example.it."),
         ("x.example.it", "CNAME"): nothing("example.it."),
+        ("x.example.it", "TXT"): nothing("example.it."),
         ("example.it", "UPDATE"): fails("REFUSED"),
     }
     with FakeDns(zone_table(replies=replies), key=TSIG) as server:

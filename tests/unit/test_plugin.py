@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from types import SimpleNamespace
 
 from certbot._internal.display import obj
 from parsed import parse
@@ -26,3 +27,14 @@ def test_prepare_looks_for_what_a_killed_run_left(tmp_path, caplog, capsys, monk
     assert "presented-dead.json is damaged" in caplog.text
     assert config.server == URL
     assert "k" * 43 not in caplog.text + capsys.readouterr().out
+
+
+def test_a_lineage_that_is_not_due_is_enough_to_look_for_what_a_killed_run_left(tmp_path, caplog):
+    """A timer's run with nothing due prepares no authenticator; the installer of each lineage is asked, once in all."""
+    config = parse(tmp_path, "renew")
+    StateFolder(tmp_path / "work").write("presented-dead.json", {"presented": "no list of values"})
+    for name in ("one.example.it", "two.example.it"):
+        lineage = SimpleNamespace(lineagename=name, cert_path=str(tmp_path / name / "cert.pem"))
+        with caplog.at_level(logging.WARNING):
+            Configurator(config, "garr-tcs").generic_updates(lineage)
+    assert caplog.text.count("presented-dead.json is damaged") == 1

@@ -11,7 +11,8 @@ from achalls import certbot_config
 from certbot_garr_tcs.challenges.notes import Notes, Presented
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
 from certbot_garr_tcs.challenges.sections import DNS_01, HTTP_01, DelegateSettings, Rfc2136Settings, SolverSection
-from certbot_garr_tcs.challenges.solvers import Solvers
+from certbot_garr_tcs.challenges.solvers import Solvers, clean_up_stale
+from certbot_garr_tcs.errors import ConfigError
 from certbot_garr_tcs.state import StateFolder
 
 INI = Path("/etc/letsencrypt/garr-tcs.ini")
@@ -38,9 +39,8 @@ def make(tmp_path, state):
 
 
 def test_most_runs_build_nothing(make, state):
-    """Nothing is left behind, so nothing is asked, written or built."""
+    """Before a section's solver is needed, nothing is asked, written or built."""
     solvers = make(ONE)
-    solvers.withdraw_left_behind()
     assert solvers.session() is not solvers.session()
     assert solvers._updater is None
     assert not state.path.exists()
@@ -63,18 +63,51 @@ def test_a_delegate_is_built_once(make, tmp_path):
     assert solvers.solver_for(web).challenge_type == HTTP_01
 
 
-def test_what_a_killed_run_left_is_looked_at(make, state, caplog):
-    """Its note is damaged here: that is said, and stops nobody."""
+def read(*sections):
+    """Return what reads these sections, and a list that grows with each time."""
+    times = []
+
+    def read_sections():
+        times.append(len(times))
+        return sections
+
+    return read_sections, times
+
+
+def test_where_nothing_is_left_the_file_is_not_read(state):
+    """A run with nothing to clean up lists one folder."""
+    read_sections, times = read(ONE)
+    clean_up_stale(state, None, read_sections)
+    assert times == []
+    assert not state.path.exists()
+
+
+def test_stale_records_are_deleted_once_in_a_process(state, caplog):
+    """However many lineages one run renews, it tries once with each file; what cannot be read is said."""
     state.write("presented-dead.json", {"nothing": "of use"})
-    make(ONE).withdraw_left_behind()
-    assert "is damaged" in caplog.text
+    read_sections, times = read(ONE)
+    for file in ("a.ini", "a.ini", "b.ini", "a.ini"):
+        clean_up_stale(state, file, read_sections)
+    assert len(times) == 2
+    assert caplog.text.count("is damaged") == 2
 
 
-def test_a_living_run_is_left_alone(make, state):
+def test_cleaning_up_raises_nothing(state, caplog):
+    """A file that cannot be read is somebody else's error to report; no renewal fails for stale records."""
+    state.write("presented-dead.json", {"presented": [], "since": 0})
+
+    def broken():
+        raise ConfigError("no such section", "Remove it.")
+
+    clean_up_stale(state, None, broken)
+    assert "no such section" in caplog.text
+
+
+def test_a_living_run_is_left_alone(state):
     """Its lock says that it lives."""
     living = Notes(state)
     living.add([Presented("one.example.", "_acme-challenge.one.example.", "value", "127.0.0.1:1")])
-    make(ONE).withdraw_left_behind()
+    clean_up_stale(state, None, read(ONE)[0])
     assert list(state.path.glob("presented-*.json"))
     living.remove([Presented("one.example.", "_acme-challenge.one.example.", "value", "127.0.0.1:1")])
 

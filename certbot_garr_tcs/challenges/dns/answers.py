@@ -22,19 +22,31 @@ class UpdateRefusedError(DnsError):
         self.definite = is_signed and answer != "SERVFAIL"
 
 
+BY_NAME = frozenset({"REFUSED", "NOTAUTH", "BADKEY"})
+"""Answers that may be about one name of several; BADKEY is Knot's for a name that no acl grants."""
+
+
 @dataclass(frozen=True)
 class Hint:
-    """Know what a next step has to name: zone, section of garr-tcs.ini, TSIG key."""
+    """Know what a next step has to name: zone, section of garr-tcs.ini, TSIG key, names to be changed."""
 
     zone: str
     section: str
     key: str | None
+    names: str = "_acme-challenge names"
 
     def on(self, answer: str) -> str:
         """Return one next step for an answer code of RFC 2136 §2.2 or RFC 8945 §5."""
         unsigned = answer in {"REFUSED", "NOTAUTH"} and self.key is None
-        text = _NO_KEY[answer] if unsigned else _HINTS.get(answer, _ANY_OTHER)
-        return text.format(zone=self.zone, section=self.section, key=self.key or "(none)")
+        return self._filled(_NO_KEY[answer] if unsigned else _HINTS.get(answer, _ANY_OTHER))
+
+    def on_these_names_alone(self) -> str:
+        """Return one next step for names that are refused where others of the same UPDATE are not."""
+        return self._filled(_GRANT if self.key else _GRANT_UNSIGNED)
+
+    def _filled(self, text: str) -> str:
+        filled = text.format(zone=self.zone, section=self.section, key=self.key or "(none)", names=self.names)
+        return filled.replace("..", ".")  # an absolute name at the end of a sentence
 
 
 def apart(seconds: int) -> str:
@@ -48,15 +60,15 @@ SILENT = (
     " server in {section}."
 )
 _GIVE_KEY = "Give {section} the key that may update {zone}: tsig-keyfile, or tsig-name and tsig-secret"
+_SECONDARY = "If this server is a secondary, name the primary, which may be hidden, as server in {section}."
+_GRANT = "Let that server's update-policy (allow-update, acl) for {zone} grant key {key} TXT records at {names}."
+_GRANT_UNSIGNED = "Let that server's update-policy (allow-update, acl) for {zone} grant TXT records at {names}."
 _NO_KEY = {
-    "REFUSED": f"{_GIVE_KEY}.",
+    "REFUSED": f"{_GIVE_KEY}. {_SECONDARY}",
     "NOTAUTH": f"{_GIVE_KEY} (or, if this server does not have the zone, another server).",
 }
 _HINTS = {
-    "REFUSED": (
-        "Let the update-policy (or allow-update) of {zone} grant key {key} TXT records at _acme-challenge"
-        " names; if this server is a secondary, name the primary as server in {section}."
-    ),
+    "REFUSED": f"{_GRANT} {_SECONDARY} A frozen zone refuses too (rndc thaw {{zone}}).",
     "NOTAUTH": (
         "This server is not authoritative for {zone} (or does not let key {key} update it): name the zone's"
         " primary as server in {section}, or add a section of its own for the zone."

@@ -98,8 +98,8 @@ class Client:
         section: str = "[dns-01]",
         *,
         timeout_seconds: float = TCP_TIMEOUT_SECONDS,
-    ) -> None:
-        """Have a zone updated; return once the server says, or shows, that it has been.
+    ) -> Endpoint:
+        """Have a zone updated; return the address that says, or shows, that it has been.
 
         ``endpoints`` are the addresses of one server: the next one is tried where one gives no answer.
         A message may so reach the server twice, which does no harm (see ``build_update``). Raises
@@ -116,7 +116,7 @@ class Client:
                 answer, complaint = self._ask(what, message, endpoint, key, UDP_TIMEOUTS_SECONDS, tcp_seconds=patience)
             except NoAnswerError as error:
                 if error.silence.may_have_arrived and self._shows(endpoint, message, key):
-                    return
+                    return endpoint
                 if silent is None or error.silence.may_have_arrived > silent.silence.may_have_arrived:
                     silent = error
                 continue
@@ -127,7 +127,7 @@ class Client:
                     raise refusal
                 # An address before this one may have applied it unheard: this no is not the last word.
                 raise DnsError(refusal.message, refusal.hint) from silent
-            return
+            return endpoint
         if silent is None:
             raise DnsError(f"UPDATE of {zone}: its server has no address", f"Name one that has as server in {section}.")
         raise NoAnswerError(silent.what, silent.silence, SILENT.format(section=section)) from silent

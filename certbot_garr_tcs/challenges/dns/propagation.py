@@ -26,6 +26,9 @@ PAUSE_SHARE = 0.1
 _LEAST_PAUSE_SECONDS = 0.01
 """So that rounding never makes the last pause before a deadline so short that no time passes."""
 
+APPLY_SECONDS = 10.0
+"""For a server that accepted an UPDATE to show its values; one that forwards UPDATEs needs some of them."""
+
 _ERRORS_TOLD = 6
 
 
@@ -49,15 +52,38 @@ class Watch:
     last: Sighting = field(default=Sighting(Seen.SILENT, "not asked yet"))
     asked_last: dns.name.Name = field(init=False)
     rounds: int = 0
+    cannot_be_asked: bool = False
 
     def __post_init__(self) -> None:
         """Expect every name."""
         self.missing = list(self.expectation.values)
         self.asked_last = self.missing[0]
 
+    @property
+    def is_open(self) -> bool:
+        """Tell whether there is something to wait for."""
+        return bool(self.missing) and not self.cannot_be_asked
+
+    @property
+    def does_not_apply(self) -> bool:
+        """Tell whether the server accepted an UPDATE, and does not show all that was in it."""
+        return self.witness.accepted and self.is_open and self.last.seen is Seen.MISSING
+
+    @property
+    def timeout_seconds(self) -> float:
+        """Return for how long to wait: not for long where it will not help."""
+        whole = self.expectation.timeout_seconds
+        return min(APPLY_SECONDS, whole) if self.does_not_apply else whole
+
     def look_at(self, name: dns.name.Name, client: Client) -> None:
         """Ask for one name; strike it off where it is shown."""
-        sighting = look(client, self.witness, name, self.expectation.values[name])
+        values = self.expectation.values[name]
+        sighting = look(client, self.witness, name, values)
+        if not self.witness.listed:
+            # Nobody else asks this server: a view of its own for our key is nobody's problem, and silence neither.
+            if sighting.seen is Seen.MISSING and self.witness.key is not None:
+                sighting = look(client, self.witness, name, values, self.witness.key)
+            self.cannot_be_asked = self.cannot_be_asked or sighting.seen not in {Seen.SHOWN, Seen.MISSING}
         if sighting.seen is Seen.SHOWN:
             self.missing.remove(name)
         if sighting.seen is not Seen.SHOWN or not self.missing:
@@ -74,24 +100,30 @@ def wait_until_shown(
 ) -> None:
     """Return once all witnesses show all values; raise ``ChallengeError`` when an expectation's time is up.
 
-    Each witness is asked for one name that it still misses, a different one each time, and for the
-    others only once it shows that one: a zone arrives as a whole, so waiting costs one question per
-    witness and round. ``clock`` and ``sleep`` are in seconds; ``progress`` gets how many witnesses show
-    everything, out of how many, and the seconds since the start.
+    The server that accepted an UPDATE is asked first, and the others once it shows everything. Each witness is
+    asked for one name that it still misses, a different one each time, and for the others only once it
+    shows that one: a zone arrives as a whole, so waiting costs one question per witness and round. ``clock``
+    and ``sleep`` are in seconds; ``progress`` gets how many listed witnesses show everything, out of how many,
+    and the seconds since the start.
     """
     watches = [Watch(expectation, witness) for expectation in expectations for witness in expectation.witnesses]
     started = clock()
     while True:
         _look_around(watches, client)
         waited = clock() - started
-        pending = [watch for watch in watches if watch.missing and not excused(watch, watches)]
-        progress(sum(not watch.missing for watch in watches), _counted(watches, pending), waited)
+        pending = [watch for watch in watches if watch.is_open and not excused(watch, watches)]
+        listed = [watch for watch in watches if watch.witness.listed]
+        shown = sum(not watch.missing for watch in listed)
+        progress(shown, shown + sum(watch in pending for watch in listed), waited)
         if not pending:
             return
-        overdue = [watch for watch in pending if waited >= watch.expectation.timeout_seconds]
+        overdue = [watch for watch in pending if waited >= watch.timeout_seconds]
+        for watch in overdue:
+            if watch.does_not_apply:
+                raise _not_applied(watch, client, waited)
         if overdue:
-            raise _too_late(overdue, watches, waited)
-        nearest = min(watch.expectation.timeout_seconds for watch in pending)
+            raise _too_late(overdue, listed, waited)
+        nearest = min(watch.timeout_seconds for watch in pending)
         sleep(max(_LEAST_PAUSE_SECONDS, min(next_pause_seconds(waited), nearest - waited)))
 
 
@@ -120,19 +152,50 @@ def excused(watch: Watch, watches: Sequence[Watch]) -> bool:
 
 
 def _look_around(watches: Sequence[Watch], client: Client) -> None:
+    """Ask the servers that accepted UPDATEs, then those of the others whose turn it is.
+
+    A resolver that is asked too early remembers that there was nothing.
+    """
+    _ask([watch for watch in watches if watch.is_open and watch.witness.accepted], client)
+    not_yet = [watch.expectation for watch in watches if watch.does_not_apply]
+    others = [watch for watch in watches if watch.is_open and not watch.witness.accepted]
+    _ask([watch for watch in others if not any(watch.expectation is one for one in not_yet)], client)
+
+
+def _ask(watches: Sequence[Watch], client: Client) -> None:
     """Ask every witness for one name, then those that show it for the rest."""
-    open_watches = [watch for watch in watches if watch.missing]
     first = []
-    for watch in open_watches:
+    for watch in watches:
         first.append((watch, watch.missing[watch.rounds % len(watch.missing)]))
         watch.rounds += 1
     results(together(lambda pair: pair[0].look_at(pair[1], client), first))
-    rest = [(watch, name) for watch, asked in first if asked not in watch.missing for name in watch.missing]
+    rest = [
+        (watch, name)
+        for watch, asked in first
+        if watch.is_open and asked not in watch.missing
+        for name in watch.missing
+    ]
     results(together(lambda pair: pair[0].look_at(pair[1], client), rest))
 
 
-def _counted(watches: Sequence[Watch], pending: Sequence[Watch]) -> int:
-    return sum(not watch.missing for watch in watches) + len(pending)
+def _not_applied(watch: Watch, client: Client, waited: float) -> ChallengeError:
+    """Make the error of a server that accepted an UPDATE and does not show what was in it."""
+    witness, name = watch.witness, watch.asked_last
+    told = f"{witness.endpoint} accepted the UPDATE of {watch.expectation.zone} and"
+    if witness.key is not None:
+        sighting = look(client, witness, name, watch.expectation.values[name], witness.key)
+        if sighting.seen is Seen.SHOWN:
+            return ChallengeError(
+                f"{told} shows {name} only to who asks with the key: it has a view of its own for this key",
+                "Let the key and the CA lead to the same view (match-clients). If only this machine is shown another"
+                " view, set propagation = resolvers … or seconds … in the [dns-01] section.",
+            )
+    more = f" and {len(watch.missing) - 1} more names" if len(watch.missing) > 1 else ""
+    return ChallengeError(
+        f"{told}, after {waited:.0f} s, does not show {name}{more}: {watch.last.detail}",
+        "Read that server's log: it leaves out what its policy forbids (PowerDNS does, and writes there: Not permitted"
+        " by policy). If it passes UPDATEs on to another server, name that one as server in the [dns-01] section.",
+    )
 
 
 def _too_late(overdue: Sequence[Watch], watches: Sequence[Watch], waited: float) -> ChallengeError:

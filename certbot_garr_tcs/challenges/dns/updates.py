@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import dns.name
@@ -12,10 +13,13 @@ import dns.update
 from dns.rdtypes.ANY.TXT import TXT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-TTL_SECONDS = 60
-"""Of the records that we add: long enough for one validation, short enough to be gone after it."""
+TTL_SECONDS = 1
+"""Of an RRset that is ours alone: a resolver that has seen it has forgotten it before the next order's value is there.
+
+0, which means "not to be cached" (RFC 1035 §3.2.1), would gain nothing: no two orders are one second apart.
+"""
 
 LARGEST_OCTETS = 65535
 """Of any message (RFC 1035 §4.2.2)."""
@@ -42,8 +46,17 @@ class TxtRecord:
         return len(self.name.to_wire() or b"") + 10 + 1 + len(self.value.encode())
 
 
-def build_update(zone: dns.name.Name, records: Sequence[TxtRecord], *, add: bool) -> dns.update.UpdateMessage:
+def build_update(
+    zone: dns.name.Name,
+    records: Sequence[TxtRecord],
+    *,
+    add: bool,
+    ttls_seconds: Mapping[dns.name.Name, int] = MappingProxyType({}),
+) -> dns.update.UpdateMessage:
     """Return the message that adds, or deletes, these values in ``zone``.
+
+    ``ttls_seconds``: those of RRsets that are there already. An RRset has one TTL (RFC 2181 §5.2): a record added
+    with another one would change that of all the others, and for good.
 
     Values come and go one by one (RFC 2136 §2.5.1, §2.5.4), never as a whole RRset: what somebody else
     put there stays. Both are idempotent (§3.4.2.2, §3.4.2.4): a value that is there is not added again,
@@ -52,7 +65,7 @@ def build_update(zone: dns.name.Name, records: Sequence[TxtRecord], *, add: bool
     message = dns.update.UpdateMessage(zone)
     for record in records:
         if add:
-            message.add(record.name, TTL_SECONDS, record.rdata)
+            message.add(record.name, ttls_seconds.get(record.name, TTL_SECONDS), record.rdata)
         else:
             message.delete(record.name, record.rdata)
     return message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from certbot_garr_tcs.challenges.dns.endpoints import parse_server
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import dns.name
 
     from certbot_garr_tcs.challenges.dns.client import Client
+    from certbot_garr_tcs.challenges.dns.endpoints import Endpoint
     from certbot_garr_tcs.challenges.dns.places import Place
     from certbot_garr_tcs.challenges.dns.propagation import Progress
     from certbot_garr_tcs.challenges.dns.updates import TxtRecord
@@ -30,10 +31,11 @@ LONGEST_SLEEP_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Awaited:
-    """Say which value has to be seen at which place."""
+    """Say which value has to be seen at which place; ``accepted_by``: the address that accepted its UPDATE."""
 
     place: Place
     record: TxtRecord
+    accepted_by: Endpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,12 @@ class Waiter:
             self.sleep(min(left, LONGEST_SLEEP_SECONDS))
 
     def expectations(self, awaited: Sequence[Awaited]) -> list[Expectation]:
-        """Put the values of one zone that are looked for in the same way together."""
+        """Put together what the same server accepted and what is looked for in the same way."""
         groups: dict[tuple[object, ...], list[Awaited]] = {}
         for one in awaited:
             how = one.place.settings.propagation
-            if how.how is not HowToLook.SECONDS:
-                key = (one.place.door.zone, how, one.place.settings.timeout_seconds)
+            if how.how is not HowToLook.SECONDS or one.accepted_by is not None:
+                key = (one.place.door, one.accepted_by, how, one.place.settings.timeout_seconds)
                 groups.setdefault(key, []).append(one)
         return results(together(self._expectation, list(groups.values())))
 
@@ -81,11 +83,23 @@ class Waiter:
         return Expectation(
             zone=place.door.zone,
             values=values,
-            witnesses=self._witnesses(place),
+            witnesses=self._witnesses(group[0]),
             timeout_seconds=place.settings.timeout_seconds,
         )
 
-    def _witnesses(self, place: Place) -> tuple[Witness, ...]:
+    def _witnesses(self, one: Awaited) -> tuple[Witness, ...]:
+        """Return whom to ask: the server that accepted the UPDATE, and those that the section says."""
+        listed = self._listed(one.place)
+        if one.accepted_by is None:
+            return listed
+        found = [each for each in listed if each.endpoint == one.accepted_by]
+        accepted = found[0] if found else Witness(one.accepted_by, listed=False)
+        others = (each for each in listed if each.endpoint != one.accepted_by)
+        return (replace(accepted, accepted=True, key=one.place.door.key), *others)
+
+    def _listed(self, place: Place) -> tuple[Witness, ...]:
+        if place.settings.propagation.how is HowToLook.SECONDS:
+            return ()
         if place.settings.propagation.how is HowToLook.AUTHORITATIVE:
             servers = find_name_servers(place.door.zone, self.lookup, place.source)
             return tuple(Witness(endpoint) for endpoint in servers)

@@ -103,11 +103,15 @@ def _cname_at(name: dns.name.Name, lookup: Lookup, source: Source) -> dns.name.N
         return None
     # A name beside it that nobody has made gets the same CNAME only from a wildcard. (A DNAME makes up a
     # CNAME for each name too, but to another target each, and a record below a DNAME cannot be.)
-    beside = dns.name.Name((secrets.token_hex(8).encode(), *name.labels[1:]))
-    if target == _target(beside, lookup, source):
+    if target == _target(name_beside(name), lookup, source):
         logger.debug("the CNAME from %s to %s comes from a wildcard, and is not followed", name, target)
         return None
     return target
+
+
+def name_beside(name: dns.name.Name) -> dns.name.Name:
+    """Return a name beside ``name`` that nobody has made: what is at both comes from a wildcard (RFC 4592)."""
+    return dns.name.Name((secrets.token_hex(8).encode(), *name.labels[1:]))
 
 
 def _target(name: dns.name.Name, lookup: Lookup, source: Source) -> dns.name.Name | None:
