@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import shutil
 import ssl
 import subprocess
+import time
 
 import pytest
 from cryptography import x509
@@ -281,3 +283,51 @@ def test_two_certbots_of_two_folders_take_turns(practice_ca, tmp_path, certbot, 
     for runner in (certbot, other, certbot):
         runner.run("install", "-n", "--garr-tcs", "--cert-name", NAME)
         assert nginx.served() == current(runner)
+
+
+def kill_between_files_and_reload(certbot, nginx):
+    """Start a renewal and kill it when its files are there and its service does not know them."""
+    before = nginx.cert.stat().st_ino
+    process = certbot.bound.start("renew", "--force-renewal", "--no-random-sleep-on-renew")
+    deadline = time.monotonic() + 60
+    while nginx.cert.stat().st_ino == before:
+        assert time.monotonic() < deadline, "nothing was written"
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+
+
+def test_recovery_does_not_wait_for_the_ca(make_practice_ca, certbot, nginx):
+    """What was interrupted is put back although the renewal that follows gets no answer."""
+    ca = make_practice_ca()
+    certbot.use(ca, nginx.section())
+    certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
+    old = nginx.cert.read_bytes(), nginx.key.read_bytes()
+    certbot.use(ca, nginx.section(test="sleep 10"))
+    kill_between_files_and_reload(certbot, nginx)
+    assert (nginx.cert.read_bytes(), nginx.key.read_bytes()) != old
+    ca.stop()
+    certbot.use(ca, nginx.section())
+    result = certbot.run("renew", "--force-renewal", check=False)
+    assert result.returncode == 1
+    assert "put back the old files of [deploy www]" in result.output
+    assert (nginx.cert.read_bytes(), nginx.key.read_bytes()) == old
+
+
+def test_the_command_that_gives_a_deployment_up_works_when_typed(practice_ca, certbot, nginx):
+    """Its folder is gone with its disk: certbot renew names the command, and exits 1 until it was typed."""
+    place = nginx.folder / "place"
+    place.mkdir(mode=0o755)
+    section = nginx.section(fullchain=place / "www.pem", key=place / "www.key", test="sleep 10", reload="true")
+    certbot.use(practice_ca, section.replace("probe", "# probe"))
+    certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
+    nginx.cert = place / "www.pem"
+    kill_between_files_and_reload(certbot, nginx)
+    place.rename(nginx.folder / "gone")
+    place.mkdir(mode=0o755)
+    stuck = certbot.run("renew", check=False)
+    assert stuck.returncode == 1
+    (command,) = set(re.findall(r"certbot (install -i garr-tcs --cert-name \S+)", " ".join(stuck.output.split())))
+    certbot.run(*command.split(), "-n")
+    assert nginx.cert.read_bytes() == certbot.live(NAME, "fullchain").read_bytes()
+    assert certbot.run("renew").returncode == 0

@@ -731,11 +731,19 @@ def test_a_busy_target_costs_only_itself(tmp_path):
     new = host.put_lineage(material())
     other = TargetLocks(host.state, lambda: 0.0, lambda _: None)
     other.take(identity_of(host.targets[0]), "")
+    served_while_waiting = []
+
+    def sleep(seconds):
+        served_while_waiting.append(host.serves(new, "free"))
+        host.seconds += seconds
+
+    host.sleep = sleep
     with pytest.raises(DeployError, match=r"^\[deploy busy\]: another process is deploying to it. Wait for it, then"):
         host.process().converge(LINEAGE)
     assert host.serves(new, "free")
     assert not host.services["busy"].cert.exists()
     assert host.seconds >= WAIT_SECONDS
+    assert served_while_waiting[0], "the busy target was waited for before the other was deployed"
     other.release_all()
     host.process().converge(LINEAGE)
     assert host.serves(new, "busy")
