@@ -219,6 +219,8 @@ def _set_account(namespace: argparse.Namespace) -> None:
         selected = None
         if namespace.verb == "revoke" and not typed("server"):
             selected = revocation.settle_for_lineage(namespace, settings)
+            if selected is None and namespace.certname:
+                return  # Certbot says what is wrong with the lineage
         if selected is None:
             occasion = Occasion(
                 run=Run.STAGING if namespace.staging else Run.LIVE,

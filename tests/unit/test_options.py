@@ -169,6 +169,11 @@ def test_revoke_by_name_asks_the_lineage(tmp_path):
     assert parse(tmp_path, "revoke", "--garr-tcs", "--cert-name", "www.example.it").account == "abc"
 
 
+def test_revoke_by_a_name_that_is_not_there_is_left_to_certbot(tmp_path):
+    """It says so; our file has nothing to do with it."""
+    assert parse(tmp_path, "revoke", "--garr-tcs", "--cert-name", "nothing").account is None
+
+
 def test_other_verbs_do_nothing(tmp_path):
     """The flag means nothing to ``plugins`` and its like, and breaks nothing."""
     config = parse(tmp_path, "plugins", "--garr-tcs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ APPLY_SECONDS = 10.0
 """For a server that accepted an UPDATE to show its values; one that forwards UPDATEs needs some of them."""
 
 _ERRORS_TOLD = 6
+
+_MISSING = threading.Lock()
+"""Held while a name is struck off: names are compared by Python code, so two threads in one list would miss some."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ class Watch:
                 sighting = look(client, self.witness, name, values, self.witness.key)
             self.cannot_be_asked = self.cannot_be_asked or sighting.seen not in {Seen.SHOWN, Seen.MISSING}
         if sighting.seen is Seen.SHOWN:
-            self.missing.remove(name)
+            with _MISSING:
+                self.missing.remove(name)
         if sighting.seen is not Seen.SHOWN or not self.missing:
             self.asked_last, self.last = name, sighting
 
