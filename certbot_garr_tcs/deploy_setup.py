@@ -1,16 +1,16 @@
-"""Deploy the targets of a garr-tcs.ini from Certbot's folders."""
+"""Build the installer of a garr-tcs.ini from Certbot's configuration."""
 
 from __future__ import annotations
 
-import time
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from certbot_garr_tcs import config as configuration
 from certbot_garr_tcs import lineages
-from certbot_garr_tcs.deploy.glance import Glances
-from certbot_garr_tcs.deploy.transaction import Journal
+from certbot_garr_tcs.deploy.environment import Environment
+from certbot_garr_tcs.deploy.installer import Installer
+from certbot_garr_tcs.deploy.plan import OwnFiles
+from certbot_garr_tcs.deploy.reading import Lineages
 from certbot_garr_tcs.errors import DeployError, GarrTcsError
 from certbot_garr_tcs.keys import did_you_mean
 
@@ -18,62 +18,54 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from certbot_garr_tcs.config import Configuration
-    from certbot_garr_tcs.deploy.material import Material
-    from certbot_garr_tcs.deploy.rollout import Rollout
-    from certbot_garr_tcs.deploy.targets import Target
     from certbot_garr_tcs.state import StateFolder
 
 
-class Deployment:
-    """Hold one rollout, built when it is needed, and the lineages that Certbot handed us."""
+class CertbotInstaller(Installer):
+    """The installer, and the lineages that Certbot hands it."""
 
     def __init__(
         self, config: Any, settings: Configuration | None, state: StateFolder, notify: Callable[[str], None]
     ) -> None:
         """Take a file's targets; without a file, or targets in it, nothing is ever deployed."""
-        self._state = state
-        self._notify = notify
+        targets = settings.targets if settings else ()
+        own = [Path(config.config_dir), Path(config.work_dir), Path(config.logs_dir)]
+        read = [path for target in targets for path in (target.source, target.pkcs12_password_file) if path]
+        default = configuration.default_path(config.config_dir)
+        self._file = settings.path if settings else default
+        options = "-i garr-tcs" if self._file == default else f"-i garr-tcs --garr-tcs-config {self._file}"
         self._renewal_dir = Path(config.renewal_configs_dir)
-        self._file = settings.path if settings else configuration.default_path(config.config_dir)
-        self._installing: dict[str, None] = {}
-        self._given: dict[str, Path] = {}
-        self._targets = settings.targets if settings else ()
-        self._targets_of: dict[str, list[Target]] = {}
-        for target in self._targets:
-            self._targets_of.setdefault(target.lineage, []).append(target)
-        self._glances = Glances(state, time.time)
-        self._journal = Journal(state)
+        self._notify = notify
+        self._handed: list[str] = []
+        self.lineages = Lineages(self._renewal_dir)
+        super().__init__(
+            state, targets, self.lineages.find, Environment(notify), own_files=OwnFiles(own, read), options=options
+        )
 
-    @cached_property
-    def rollout(self) -> Rollout:
-        """Return the rollout, whose methods are the doors of Certbot."""
-        from certbot_garr_tcs.deploy.delivery import Hands  # noqa: PLC0415  (mostly nothing is to be done)
-        from certbot_garr_tcs.deploy.rollout import Rollout  # noqa: PLC0415
+    def add(self, lineage: Any) -> str:
+        """Note where a lineage of Certbot's has its files; return its name."""
+        name = str(lineage.lineagename)
+        self.lineages.add(name, Path(lineage.cert_path).parent)
+        self._handed.append(name)
+        return name
 
-        return Rollout(self._state, self._targets, self._load, Hands(self._notify))
-
-    def remember(self, name: str) -> None:
-        """Note a lineage that Certbot is installing."""
-        self._installing[name] = None
-        self.rollout.remember(name)
-
-    def save(self, installer: str, own_file: str | None, *, is_all: bool) -> None:
+    def save_and_store(self, installer: str, own_file: str | None, *, is_all: bool) -> None:
         """Write and test for the lineages that Certbot is installing.
 
         Their renewals shall go on with it: Certbot stores ``installer``, and the file that the user named, with a
         new certificate, but not where the one that is there stays. ``is_all``: the user asked for nothing else.
         """
-        for name in self._installing:
-            if name in self._targets_of:
+        for name in self.selected:
+            if name in self.target_lineages:
                 self._store(name, installer, own_file)
                 continue
             why = f"no [deploy …] section of {self._file} names lineage {name}"
             if is_all:
                 hint = f"Write one with lineage = {name}, and run the command again."
                 raise DeployError(f"nothing was deployed: {why}", hint)
-            if self._targets:
+            if self.target_lineages:
                 self._notify(f"Nothing was deployed: {why}.")
-        self.rollout.save()
+        self.save()
 
     def _store(self, name: str, installer: str, own_file: str | None) -> None:
         conf = self._renewal_dir / f"{name}.conf"
@@ -94,7 +86,7 @@ class Deployment:
         ``asked`` may be empty: then as many as before were asked for. Certbot does not compare; and as it renews
         for the names of the last certificate, a name that the CA left out once is lost.
         """
-        from certbot_garr_tcs.deploy.material import covered  # noqa: PLC0415  (mostly nothing was issued)
+        from certbot_garr_tcs.deploy.certificate import covered  # noqa: PLC0415  (mostly nothing was issued)
 
         lineage = self._issued()
         if lineage is None:
@@ -113,30 +105,11 @@ class Deployment:
 
     def _issued(self) -> lineages.Lineage | None:
         """Return the lineage that this run issued for: Certbot has just written its renewal file."""
-        name = next(reversed([*self._installing, *self._given]), None)
+        name = next(reversed([*self.selected, *self._handed]), None)
         if name is not None:
             return lineages.read_lineage(self._renewal_dir / f"{name}.conf")
         files = list(self._renewal_dir.glob("*.conf"))
         return lineages.read_lineage(max(files, key=lambda file: file.stat().st_mtime_ns)) if files else None
-
-    def given(self, lineage: Any) -> str:
-        """Remember where a lineage of Certbot's has its files; return its name."""
-        self._given[lineage.lineagename] = Path(lineage.cert_path)
-        return str(lineage.lineagename)
-
-    def converge(self, lineage: Any) -> None:
-        """Bring a lineage's targets to where they should be; do nothing, cheaply, where they are."""
-        name = self.given(lineage)
-        live = self._given[name].parent
-        right = all(self._glances.is_right(target, live) for target in self._targets_of.get(name, ()))
-        if not right or self._journal.unfinished():
-            self.rollout.converge(name)
-
-    def _load(self, name: str) -> Material | None:
-        from certbot_garr_tcs.deploy.reading import material_at, read_material  # noqa: PLC0415
-
-        given = self._given.get(name)
-        return material_at(name, given) if given else read_material(self._renewal_dir, name)
 
 
 def idle_sections(settings: Configuration, config_dir: Path, installer: str) -> Iterator[str]:
@@ -170,16 +143,17 @@ def idle_sections(settings: Configuration, config_dir: Path, installer: str) -> 
             )
 
 
-_CONVERGING: dict[tuple[str | None, ...], Deployment] = {}
+_SHARED: dict[tuple[str | None, ...], CertbotInstaller] = {}
 
 
-def converging(key: tuple[str | None, ...], build: Callable[[], Deployment]) -> Deployment:
-    """Return the deployment that all lineages of one file share where Certbot has renewed none of them.
+def shared_installer(key: tuple[str | None, ...], build: Callable[[], CertbotInstaller]) -> CertbotInstaller:
+    """Return the installer that all lineages of one file share where Certbot has renewed none of them.
 
     ``certbot renew`` comes by once for every lineage, each time with a new plugin; the file (``key`` says which,
-    and in which of Certbot's folders) is read at the first. For nothing else than converging: a rollout that has
+    and in which of Certbot's folders) is read at the first. For nothing else than converging: an installer that has
     failed to reload does no more in its process.
     """
-    if key not in _CONVERGING:
-        _CONVERGING[key] = build()
-    return _CONVERGING[key]
+    if key not in _SHARED:
+        _SHARED[key] = build()
+        _SHARED[key].forget_removed()
+    return _SHARED[key]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.challenges.session import Session
     from certbot_garr_tcs.challenges.solvers import Solvers
     from certbot_garr_tcs.config import Configuration
-    from certbot_garr_tcs.deploy_setup import Deployment
+    from certbot_garr_tcs.deploy_setup import CertbotInstaller
     from certbot_garr_tcs.errors import GarrTcsError
     from certbot_garr_tcs.state import StateFolder
 
@@ -54,7 +54,7 @@ class Configurator(
         super().__init__(config, name)
         self._solvers: Solvers
         self._session: Session | None = None
-        self._deployment: Deployment | None = None
+        self._installer: CertbotInstaller | None = None
         self._is_prepared = False
         self._keeps_installer = False
         self._missing: GarrTcsError | None = None
@@ -82,7 +82,8 @@ class Configurator(
     def prepare(self) -> None:
         """Set CA and account, where we are the authenticator; open no port.
 
-        No name server is asked, but to delete what a killed run left behind.
+        No name server is asked, but to delete what a killed run left behind. A deployment that was interrupted is
+        rolled back first: whether the CA answers later or not.
         Errors are not ``PluginError``, whose ``repr`` Certbot would show, but for the one case where
         nobody chose us and Certbot is only making up a menu.
         """
@@ -94,6 +95,9 @@ class Configurator(
 
         with compat.user_errors(errors.ConfigurationError):
             settings, state = self._read()
+            if not self.config.dry_run:
+                self._installer = self._build()
+                self._installer.recover_first()
             # As installer alone we stand beside any authenticator, and leave its CA alone.
             if self.name in {self.config.authenticator, self.config.configurator}:
                 occasion = account_setup.occasion_of(self.config, display_util.notify)
@@ -170,55 +174,54 @@ class Configurator(
             return ""
         return self._session.describe([_challenge(achall) for achall in failed_achalls])
 
-    # Installer: every door leads to the same rollout
+    # Installer: every call leads to the same deployment
 
     def get_all_names(self) -> Iterable[str]:
         """Offer no names: garr-tcs.ini knows lineages, and asks nobody's web server."""
         return ()
 
     def deploy_cert(self, domain: str, cert_path: str, key_path: str, chain_path: str, fullchain_path: str) -> None:  # noqa: ARG002  (Certbot's signature)
-        """Remember the lineage; Certbot calls this once for each name."""
-        from certbot_garr_tcs.deploy.reading import lineage_of  # noqa: PLC0415
-
-        with self._deploying() as deployment:
-            deployment.remember(lineage_of(Path(cert_path), Path(self.config.renewal_configs_dir)))
+        """Note the lineage; Certbot calls this once for each name."""
+        with self._deploying() as installer:
+            installer.deploy_cert(installer.lineages.name_of(Path(cert_path)))
 
     def save(self, title: str | None = None, temporary: bool = False) -> None:  # noqa: ARG002
-        """Write and test, when Certbot has told all names; it calls this without a title after each."""
+        """Write and test, when Certbot has named everything; it calls this without a title after each name."""
         if title is not None:
-            with self._deploying() as deployment:
-                deployment.save(self.name, self.conf("config"), is_all=self.config.verb == "install")
+            with self._deploying() as installer:
+                installer.save_and_store(self.name, self.conf("config"), is_all=self.config.verb == "install")
 
     def renew_deploy(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Write and test for a lineage that was just renewed."""
-        with self._deploying() as deployment:
-            deployment.rollout.renew_deploy(deployment.given(lineage))
+        with self._deploying() as installer:
+            installer.renew_deploy(installer.add(lineage))
 
     def restart(self) -> None:
-        """Reload, probe and commit; after ``certonly``, which tells no lineage, converge every target."""
+        """Reload, probe and commit; after ``certonly``, which names no lineage, converge every target."""
         if self.config.disable_renew_updates and self.config.verb in {"certonly", "renew"}:
             return
-        with self._deploying() as deployment:
-            self._deploy_and_check_names(deployment, deployment.rollout.restart)
+        with self._deploying() as installer:
+            self._deploy_and_check_names(installer, installer.restart)
 
     def generic_updates(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Converge the lineage's targets, due or not: drift is mended, and what failed is tried again."""
+        """Converge the lineage's targets, due or not: drift is repaired, and what failed is tried again."""
         self._clean_up_stale()
-        with self._deploying() as deployment:
+        with self._deploying() as installer:
+            name = installer.add(lineage)
             if self._keeps_installer:
-                deployment.keep_installer(lineage, self.name)
-                self._deploy_and_check_names(deployment, lambda: deployment.converge(lineage))
+                installer.keep_installer(lineage, self.name)
+                self._deploy_and_check_names(installer, lambda: installer.converge(name))
             else:
-                deployment.converge(lineage)
+                installer.converge(name)
 
-    def _deploy_and_check_names(self, deployment: Deployment, deploy: Callable[[], None]) -> None:
+    def _deploy_and_check_names(self, installer: CertbotInstaller, deploy: Callable[[], None]) -> None:
         """Deploy what was issued, and fail all the same where it has fewer names than were asked for."""
         from certbot_garr_tcs import compat  # noqa: PLC0415
         from certbot_garr_tcs.errors import DeployError  # noqa: PLC0415
 
         missing = None
         if self.config.verb in {"certonly", "run", "renew"}:
-            missing = deployment.missing_names(compat.identifiers(self.config))
+            missing = installer.missing_names(compat.identifiers(self.config))
         if missing and self.config.allow_subset_of_names:
             logger.error("%s", missing)  # --quiet hides what is less
             missing = None
@@ -233,20 +236,20 @@ class Configurator(
             raise missing
 
     def recovery_routine(self) -> None:
-        """Roll back what is open, from this run or from one that crashed."""
-        with self._deploying() as deployment:
-            deployment.rollout.recover()
+        """Roll back what is open, from this run or from one that was interrupted."""
+        with self._deploying() as installer:
+            installer.recover()
 
     def rollback_checkpoints(self, rollback: int = 1) -> None:
         """Undo what this run deployed; as ``certbot rollback``, bring back the deployment before the last."""
-        with self._deploying() as deployment:
+        with self._deploying() as installer:
             if self.config.verb == "rollback":
-                deployment.rollout.restore(rollback)
+                installer.restore(rollback)
             else:
-                deployment.rollout.undo()
+                installer.undo()
 
     def config_test(self) -> None:
-        """Do nothing: each target has a test of its own, and the rollout runs it."""
+        """Do nothing: each target has a test of its own, which runs when it is deployed."""
 
     def supported_enhancements(self) -> list[str]:
         """Support none: we write certificates, not a server's configuration.
@@ -265,25 +268,25 @@ class Configurator(
         raise errors.PluginError(f"{self.name} does no {enhancement}: configure it in the server itself")
 
     @contextlib.contextmanager
-    def _deploying(self) -> Iterator[Deployment]:
-        """Give the deployment of this run, and turn what it raises into what makes Certbot fail, and say why."""
+    def _deploying(self) -> Iterator[CertbotInstaller]:
+        """Give the installer of this run, and turn what it raises into what makes Certbot fail, and say why."""
         from certbot_garr_tcs import compat  # noqa: PLC0415
-        from certbot_garr_tcs.deploy_setup import converging  # noqa: PLC0415
+        from certbot_garr_tcs.deploy_setup import shared_installer  # noqa: PLC0415
         from certbot_garr_tcs.errors import DeployError  # noqa: PLC0415
 
         with compat.user_errors(errors.PluginError):
-            if self._deployment is None:
+            if self._installer is None:
                 which = (self.conf("config"), self.config.config_dir, self.config.work_dir)
-                self._deployment = self._deploy() if self._is_prepared else converging(which, self._deploy)
+                self._installer = self._build() if self._is_prepared else shared_installer(which, self._build)
             try:
-                yield self._deployment
+                yield self._installer
             except DeployError as error:
                 raise DeployError(f"deploy: {error.message}", error.hint) from error
 
-    def _deploy(self) -> Deployment:
-        from certbot_garr_tcs.deploy_setup import Deployment  # noqa: PLC0415
+    def _build(self) -> CertbotInstaller:
+        from certbot_garr_tcs.deploy_setup import CertbotInstaller  # noqa: PLC0415
 
-        return Deployment(self.config, *self._read(), display_util.notify)
+        return CertbotInstaller(self.config, *self._read(), display_util.notify)
 
 
 def _challenge(achall: Any) -> Challenge:

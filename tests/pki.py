@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import functools
 from dataclasses import replace
+from types import SimpleNamespace
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
-from certbot_garr_tcs.deploy.material import Material
+from certbot_garr_tcs.deploy.certificate import CertificateBundle
 
 NOW_SECONDS = dt.datetime.now(dt.timezone.utc).timestamp()
 DAY = dt.timedelta(days=1)
@@ -85,10 +86,15 @@ def material(lineage="www.example.it", names=("www.example.it",), kind="ec", **h
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, lineage)])
     certificate = issuer.sign(subject, key.public_key(), names=names, **how)
     cert_pem, chain_pem = pem_of(certificate), pem_of(issuer.certificate)
-    return Material(lineage, cert_pem, chain_pem, cert_pem + chain_pem, key_pem_of(key))
+    return CertificateBundle(lineage, cert_pem, chain_pem, cert_pem + chain_pem, key_pem_of(key))
 
 
 def with_chain(old, *authorities_upwards):
     """Return the same lineage with another chain."""
     chain_pem = b"".join(pem_of(authority.certificate) for authority in authorities_upwards)
     return replace(old, chain_pem=chain_pem, fullchain_pem=old.cert_pem + chain_pem)
+
+
+def files_of(bundle):
+    """Return a lineage as the installer is given it; ``None`` where there is none."""
+    return None if bundle is None else SimpleNamespace(name=bundle.lineage, live=bundle.live, bundle=bundle)

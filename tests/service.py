@@ -6,15 +6,22 @@ import ssl
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
-from pki import NOW_SECONDS
+from pki import NOW_SECONDS, files_of
 
-from certbot_garr_tcs.deploy.delivery import Hands
-from certbot_garr_tcs.deploy.material import load_certificates
-from certbot_garr_tcs.deploy.rollout import Rollout
+from certbot_garr_tcs.deploy.certificate import load_certificates
+from certbot_garr_tcs.deploy.environment import Environment
+from certbot_garr_tcs.deploy.files import Folder
+from certbot_garr_tcs.deploy.installer import Installer
 from certbot_garr_tcs.deploy.services import CommandRed
 from certbot_garr_tcs.deploy.targets import Output, Probe, Target
 from certbot_garr_tcs.errors import DeployError
 from certbot_garr_tcs.state import StateFolder
+
+
+def file_at(path):
+    """Return the regular file at a path, or None."""
+    with Folder.private(path.parent) as folder:
+        return folder.read(path.name)
 
 
 class Service:
@@ -92,6 +99,7 @@ class Host:
         self.lineages = {}
         self.targets = [service.target() for service in self.services.values()]
         self.told = []
+        self.warned = []
         self.seconds = 0.0
         self.now_seconds = None
 
@@ -125,20 +133,26 @@ class Host:
         return self.now_seconds or NOW_SECONDS + self.seconds
 
     def process(self, targets=None):
-        """Return a Rollout as a fresh process of Certbot has it."""
-        hands = Hands(
+        """Return an Installer as a fresh process of Certbot has it."""
+        environment = Environment(
             notify=self.told.append,
+            warn=self.warned.append,
             run=self.run,
-            look=self.look,
+            fetch_certificate=self.look,
             now=self.now,
             clock=lambda: self.seconds,
             sleep=self.sleep,
         )
-        return Rollout(self.state, self.targets if targets is None else targets, self.lineages.get, hands)
+        return Installer(
+            self.state,
+            self.targets if targets is None else targets,
+            lambda name: files_of(self.lineages.get(name)),
+            environment,
+        )
 
     def crash(self, process):
         """End a process without another word: the system lets go of its locks, and that is all."""
-        process._locks.release()
+        process._locks.release_all()
 
     def put_lineage(self, material):
         """Add or renew a lineage."""

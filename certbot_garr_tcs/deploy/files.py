@@ -1,4 +1,4 @@
-"""Look at one file, and replace it in one instant: owner, mode and context are right before the first byte."""
+"""Read, write and replace files in a folder that is open: owner and mode are right before the first byte."""
 
 from __future__ import annotations
 
@@ -9,11 +9,21 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from certbot_garr_tcs.errors import DeployError
+from certbot_garr_tcs.private import read_all
 
-_SELINUX = "security.selinux"
-_BIGGEST_BYTES = 1 << 20  # no certificate, key or keystore comes near; a path by mistake may
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from typing_extensions import Self
+
+MOST_BYTES = 1 << 20  # no certificate, key or keystore comes near; a path by mistake may
+PERMISSIONS = 0o777  # set-user-ID and the like are never given
+ACL = "system.posix_acl_access"
+_KEPT = (ACL, "security.selinux", "security.SMACK64")
+_KEPT_PREFIX = "user."
 
 _HINTS = {
     errno.ENOSPC: "Free some space there, and run certbot renew again.",
@@ -23,31 +33,55 @@ _HINTS = {
     errno.EACCES: "Run Certbot as a user who may write there.",
     errno.ENOENT: "Create the folder, or write mkdir = yes into the section.",
     errno.ENOTDIR: "Name a path below a folder.",
+    errno.ENAMETOOLONG: "Name a shorter path: a name has 255 bytes at most.",
+    errno.ENOTCONN: "Mount that file system again, and run certbot renew.",
+    errno.ESTALE: "Mount that file system again, and run certbot renew.",
+    errno.EIO: "Look at that disk (dmesg), and run certbot renew again.",
 }
 
 
-def complaint(doing: str, error: OSError) -> DeployError:
-    """Turn what the system says into an error with a next step."""
-    hint = _HINTS.get(error.errno or 0, "Mend that, and run certbot renew again.")
+def os_error(doing: str, error: OSError, hint: str = "") -> DeployError:
+    """Turn what the operating system says into an error with a next step."""
+    hint = hint or _HINTS.get(error.errno or 0, "Correct that, and run certbot renew again.")
     return DeployError(f"{doing}: {error.strerror or error}", hint)
 
 
 @dataclass(frozen=True)
-class Meta:
-    """Say who owns a file, who may read it, and its SELinux context where there is one."""
+class FileMetadata:
+    """Owner, group and permissions of a file, and its attributes: ACL, SELinux context, ``user.*`` (xattr(7))."""
 
     uid: int
     gid: int
     mode: int
-    context: str | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def acl(self) -> bytes | None:
+        """Return the POSIX ACL (acl(5)), in the kernel's form; ``None`` where the mode says everything."""
+        text = dict(self.attributes).get(ACL)
+        return None if text is None else bytes.fromhex(text)
+
+    def satisfies(self, wanted: FileMetadata) -> bool:
+        """Tell whether nothing has to change; where there is an ACL, the mode's group bits are its mask."""
+        compared = 0o7707 if self.acl is not None else 0o7777
+        return (self.uid, self.gid, self.mode & compared) == (wanted.uid, wanted.gid, wanted.mode & compared)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> FileMetadata:
+        """Read what a journal says; the version before wrote ``context`` (SELinux's) for the attributes."""
+        attributes = {str(name): str(value) for name, value in document.get("attributes", ())}
+        if document.get("context") is not None:
+            attributes["security.selinux"] = document["context"].encode("latin-1").hex()
+        mode = int(document["mode"]) & PERMISSIONS
+        return cls(int(document["uid"]), int(document["gid"]), mode, tuple(sorted(attributes.items())))
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Hold a file as it was at one moment."""
+class FileSnapshot:
+    """A file as it was at one moment."""
 
     data: bytes = field(repr=False)
-    meta: Meta
+    metadata: FileMetadata
 
     @property
     def sha256(self) -> str:
@@ -55,121 +89,216 @@ class Seen:
         return hashlib.sha256(self.data).hexdigest()
 
 
-def locate(path: Path, *, follow_symlinks: bool) -> Path:
-    """Return where a write to ``path`` ends: folders resolved, a symbolic link followed.
+class Folder:
+    """An open folder. Whatever is done in it is done relative to its handle; no path is looked up again.
 
-    A link may lead to another name in the same folder; elsewhere only with ``follow_symlinks``.
+    ``path`` is where it was found, for messages and for opening it again.
     """
-    folder = Path(os.path.realpath(path.parent))
-    spot = folder / path.name
-    if not spot.is_symlink():
-        return spot
-    end = Path(os.path.realpath(spot))
-    if end.is_symlink():
-        raise DeployError(f"{path} is a symbolic link that leads nowhere", "Remove the link.")
-    if end.parent != folder and not follow_symlinks:
-        raise DeployError(
-            f"{path} is a symbolic link to {end}",
-            "Remove the link, name that path, or write follow-symlinks = yes into the section.",
-        )
-    return end
 
+    def __init__(self, path: str, handle: int, status: os.stat_result | None = None) -> None:
+        """Take over a handle, which ``close`` closes."""
+        status = status or os.fstat(handle)
+        self.text = path  # hundreds of times at each timer: a Path costs more than opening the folder
+        self.handle = handle
+        self.device, self.inode = status.st_dev, status.st_ino
+        self.owner, self.mode = status.st_uid, stat.S_IMODE(status.st_mode)
 
-def look(path: Path) -> Seen | None:
-    """Return the regular file at ``path``, or ``None`` where there is nothing."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise complaint(f"cannot read {path}", error) from error
-    try:
-        status = os.fstat(handle)
+    @classmethod
+    def root(cls) -> Folder:
+        """Open /."""
+        return cls("/", os.open("/", os.O_PATH | os.O_DIRECTORY))
+
+    @classmethod
+    def private(cls, path: Path) -> Folder:
+        """Open a folder of our own, below the state folder, in which nobody else can do anything."""
+        return cls(str(path), os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW))
+
+    @property
+    def path(self) -> Path:
+        """Return where the folder was found."""
+        return Path(self.text)
+
+    def path_of(self, name: str) -> str:
+        """Return the path of what is in it."""
+        return f"{self.text.rstrip('/')}/{name}"
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the handle."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the handle."""
+        if self.handle >= 0:
+            os.close(self.handle)
+            self.handle = -1
+
+    def is_same(self, other: Folder) -> bool:
+        """Tell whether two handles are of one folder."""
+        return (self.device, self.inode) == (other.device, other.inode)
+
+    def read(self, name: str) -> FileSnapshot | None:
+        """Return a regular file; ``None`` where there is nothing; refuse whatever else is there."""
+        path = self.path_of(name)
+        try:
+            handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.handle)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise DeployError(f"{path} is a symbolic link", "Remove the link.") from error
+            raise os_error(f"cannot read {path}", error) from error
+        try:
+            status = os.fstat(handle)
+            self._check_file(path, status)
+            data = read_all(handle, MOST_BYTES)
+            attributes = _attributes(handle)
+        except OSError as error:
+            raise os_error(f"cannot read {path}", error) from error
+        finally:
+            os.close(handle)
+        if len(data) > MOST_BYTES:
+            raise DeployError(
+                f"{path} holds more than {MOST_BYTES} bytes", "Name a path that is for this target alone."
+            )
+        return FileSnapshot(data, FileMetadata(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), attributes))
+
+    def _check_file(self, path: str, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
             raise DeployError(f"{path} is {kind}", "Name the path of a file, or remove what is there.")
-        if status.st_size > _BIGGEST_BYTES:
-            raise DeployError(f"{path} holds {status.st_size} bytes", "Name a path that is for this target alone.")
-        context = None
-        with contextlib.suppress(OSError):  # no such attribute, or a file system without any
-            context = os.getxattr(handle, _SELINUX).decode("latin-1")
-        meta = Meta(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), context)
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            return Seen(file.read(), meta)
-    finally:
-        os.close(handle)
+        if status.st_nlink > 1 and self.owner not in {0, os.geteuid()}:
+            # Who owns a folder may have linked somebody else's file into it.
+            raise DeployError(f"{path} is a file that has {status.st_nlink} names (hard links)", f"Remove {path}.")
 
+    def stage(self, name: str, data: bytes, metadata: FileMetadata) -> None:
+        """Create a file with owner, mode and attributes first, then its bytes; on disk when this returns.
 
-def check_folder(folder: Path, trusted_uids: frozenset[int]) -> None:
-    """Refuse a folder for keys in which anybody but ``trusted_uids`` could put things, or swap it whole.
+        A file system that does not keep the owner or the mode is refused: nobody would notice that others can read.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.handle)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        handle = os.open(name, flags, 0o600, dir_fd=self.handle)
+        with os.fdopen(handle, "wb", buffering=0) as file:
+            status = os.fstat(handle)
+            if (status.st_uid, status.st_gid) != (metadata.uid, metadata.gid):
+                os.fchown(handle, metadata.uid, metadata.gid)
+            self._set_attributes(handle, metadata)
+            self._check_kept(handle, metadata)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(handle)
 
-    The folder itself must not be writable for group or others; those above it may be, if they are sticky as
-    /tmp is. Whoever may write there can read every later key by replacing what the service trusts.
-    """
-    for step in (folder, *folder.parents):
-        try:
-            status = step.stat()
-        except FileNotFoundError:
-            continue  # it will be made by us
-        except OSError as error:
-            raise complaint(f"cannot look at {step}", error) from error
-        sticky = step != folder and status.st_mode & stat.S_ISVTX
-        if status.st_uid not in trusted_uids or (status.st_mode & 0o022 and not sticky):
-            others = f"others than its key's owner can write to {step} ({stat.filemode(status.st_mode)})"
-            raise DeployError(f"no key is put into {folder}: {others}", f"Run: chown root {step}; chmod go-w {step}")
+    @staticmethod
+    def _set_attributes(handle: int, metadata: FileMetadata) -> None:
+        if metadata.acl is None:
+            with contextlib.suppress(OSError):  # one that the folder gives by default; most have none
+                os.removexattr(handle, ACL)
+        os.fchmod(handle, metadata.mode & PERMISSIONS)
+        for attribute, value in metadata.attributes:
+            os.setxattr(handle, attribute, bytes.fromhex(value))
 
-
-def sync_folder(folder: Path) -> None:
-    """Make names in a folder outlast a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def make_folder(folder: Path) -> None:
-    """Make one folder, 0755 whatever the umask says; leave one that is there as it is."""
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        if not folder.is_dir():
-            raise
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        os.fchmod(handle, 0o755)
-    finally:
-        os.close(handle)
-    sync_folder(folder.parent)
-
-
-def stage(path: Path, data: bytes, meta: Meta) -> None:
-    """Create ``path`` with owner, mode and context first, then its bytes, on disk when this returns."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "wb", buffering=0) as file:
+    def _check_kept(self, handle: int, metadata: FileMetadata) -> None:
         status = os.fstat(handle)
-        if (status.st_uid, status.st_gid) != (meta.uid, meta.gid):
-            os.fchown(handle, meta.uid, meta.gid)
-        os.fchmod(handle, meta.mode)
-        if meta.context is not None:
-            os.setxattr(handle, _SELINUX, meta.context.encode("latin-1"))
-        rest = memoryview(data)
-        while rest:
-            rest = rest[file.write(rest) :]
-        os.fsync(handle)
+        kept = FileMetadata(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), _attributes(handle))
+        if kept.satisfies(metadata) and kept.acl == metadata.acl:
+            return
+        how = f"{kept.mode:04o} of {kept.uid}:{kept.gid}"
+        raise DeployError(
+            f"the file system of {self.path} keeps no owners and modes: {metadata.mode:04o} of "
+            f"{metadata.uid}:{metadata.gid} was asked for, and {how} it is",
+            "Name a path on another file system, or mount this one so that only the owner can read it.",
+        )
+
+    def replace(self, staged: str, name: str) -> None:
+        """Put a staged file in the place of another, in one instant."""
+        os.replace(staged, name, src_dir_fd=self.handle, dst_dir_fd=self.handle)
+        self.sync()
+
+    def remove(self, name: str) -> None:
+        """Remove a file if it is there; a read-only file system complains only if it is."""
+        if self.has(name):
+            os.unlink(name, dir_fd=self.handle)
+            self.sync()
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is something of this name, whatever it is."""
+        try:
+            os.stat(name, dir_fd=self.handle, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def open_folder(self, name: str) -> Folder | None:
+        """Open a folder in it, and no link to one; ``None`` where there is nothing."""
+        try:
+            handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self.handle)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise os_error(f"cannot open the folder {self.path_of(name)}", error) from error
+        return Folder(self.path_of(name), handle)
+
+    def make_folder(self, name: str, mode: int = 0o755) -> None:
+        """Make a folder with this mode, whatever the umask says; leave one that is there as it is.
+
+        Nothing is changed afterwards: by then, the user of the service may have put another folder there.
+        """
+        umask = os.umask(0)
+        try:
+            os.mkdir(name, mode, dir_fd=self.handle)
+        except FileExistsError:
+            return
+        finally:
+            os.umask(umask)
+        self.sync()
+
+    def remove_folder(self, name: str) -> None:
+        """Remove an empty folder in it."""
+        os.rmdir(name, dir_fd=self.handle)
+        self.sync()
+
+    def sync(self) -> None:
+        """Make the names in it outlast a power cut."""
+        handle = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.handle)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
-def swap(staged: Path, path: Path) -> None:
-    """Put a staged file in the place of ``path``, in one instant."""
-    staged.replace(path)
-    sync_folder(path.parent)
+def _attributes(handle: int) -> tuple[tuple[str, str], ...]:
+    """Return the attributes of a file that its successor keeps, in hex."""
+    try:
+        names = os.listxattr(handle)
+    except OSError:  # a file system without any
+        return ()
+    found = {}
+    for name in names:
+        if name in _KEPT or name.startswith(_KEPT_PREFIX):
+            with contextlib.suppress(OSError):  # gone meanwhile
+                found[name] = os.getxattr(handle, name).hex()
+    return tuple(sorted(found.items()))
 
 
-def remove(path: Path) -> None:
-    """Remove a file if it is there."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-        sync_folder(path.parent)
+_ACL_HEADER_BYTES, _ACL_ENTRY_BYTES = 4, 8
+_ACL_USER, _ACL_GROUP_OWNER, _ACL_GROUP, _ACL_MASK, _ACL_READ = 0x02, 0x04, 0x08, 0x10, 0x4
+
+
+def acl_shows_to_others(acl: bytes, mode: int) -> bool:
+    """Tell whether an ACL (acl(5), Linux's posix_acl_xattr) lets read whom ``mode`` does not let."""
+    entries = []
+    for start in range(_ACL_HEADER_BYTES, len(acl), _ACL_ENTRY_BYTES):
+        entry = acl[start : start + _ACL_ENTRY_BYTES]
+        entries.append((int.from_bytes(entry[:2], "little"), int.from_bytes(entry[2:4], "little")))
+    mask = next((permissions for tag, permissions in entries if tag == _ACL_MASK), 0o7)
+    if not mask & _ACL_READ:
+        return False
+    named = any(tag in (_ACL_USER, _ACL_GROUP) and permissions & _ACL_READ for tag, permissions in entries)
+    group = any(tag == _ACL_GROUP_OWNER and permissions & _ACL_READ for tag, permissions in entries)
+    return named or (group and not mode & 0o040)

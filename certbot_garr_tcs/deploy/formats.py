@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from certbot_garr_tcs.deploy.material import load_certificates
+from certbot_garr_tcs.deploy.certificate import load_certificates
 from certbot_garr_tcs.errors import DeployError
 
 if TYPE_CHECKING:
-    from certbot_garr_tcs.deploy.material import Material
+    from certbot_garr_tcs.deploy.certificate import CertificateBundle
     from certbot_garr_tcs.deploy.targets import Output, Target
 
 _PKCS8 = b"-----BEGIN PRIVATE KEY-----"
 _KDF_ROUNDS = 20_000  # what OpenSSL 3 and Java's keytool do, within a factor of two
 
 
-def inputs_digest(target: Target, material: Material, password: bytes | None) -> str:
+def inputs_digest(target: Target, bundle: CertificateBundle, password: bytes | None) -> str:
     """Return a digest of all that decides the content of a target's files.
 
     It tells whether a salted PKCS#12 file is still the right one. The private key is part of it, so nobody
@@ -27,10 +27,10 @@ def inputs_digest(target: Target, material: Material, password: bytes | None) ->
     """
     digest = hashlib.sha256()
     for part in (
-        material.cert_pem,
-        material.chain_pem,
-        material.fullchain_pem,
-        material.key_pem,
+        bundle.cert_pem,
+        bundle.chain_pem,
+        bundle.fullchain_pem,
+        bundle.key_pem,
         password or b"",
         repr(
             (
@@ -50,22 +50,22 @@ def _with_newline(pem: bytes) -> bytes:
     return pem if not pem or pem.endswith(b"\n") else pem + b"\n"
 
 
-def _key(target: Target, material: Material) -> bytes:
-    if target.key_format == "pkcs8" and material.key_pem.startswith(_PKCS8):
-        return material.key_pem
+def _key(target: Target, bundle: CertificateBundle) -> bytes:
+    if target.key_format == "pkcs8" and bundle.key_pem.startswith(_PKCS8):
+        return bundle.key_pem
     shapes = serialization.PrivateFormat
     shape = shapes.PKCS8 if target.key_format == "pkcs8" else shapes.TraditionalOpenSSL
-    key: Any = serialization.load_pem_private_key(material.key_pem, None)
+    key: Any = serialization.load_pem_private_key(bundle.key_pem, None)
     try:
         return bytes(key.private_bytes(serialization.Encoding.PEM, shape, serialization.NoEncryption()))
     except ValueError as error:
         raise DeployError(
-            f"{target.title}: the key of lineage {material.lineage} has no traditional format",
+            f"{target.title}: the key of lineage {bundle.lineage} has no traditional format",
             "Leave out key-format, or use an RSA or ECDSA key.",
         ) from error
 
 
-def _pkcs12(target: Target, material: Material, password: bytes | None) -> bytes:
+def _pkcs12(target: Target, bundle: CertificateBundle, password: bytes | None) -> bytes:
     if not password:
         raise DeployError(
             f"{target.title}: the password of the PKCS#12 file is empty",
@@ -77,30 +77,30 @@ def _pkcs12(target: Target, material: Material, password: bytes | None) -> bytes
         builder = builder.hmac_hash(hashes.SHA1())  # noqa: S303 - asked for by name, for old Java
     else:
         builder = builder.key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC).hmac_hash(hashes.SHA256())
-    key: Any = serialization.load_pem_private_key(material.key_pem, None)
-    alias = target.pkcs12_alias or material.lineage
+    key: Any = serialization.load_pem_private_key(bundle.key_pem, None)
+    alias = target.pkcs12_alias or bundle.lineage
     return pkcs12.serialize_key_and_certificates(
         alias.encode(),
         key,
-        load_certificates(material.cert_pem)[0],
-        load_certificates(material.chain_pem),
+        load_certificates(bundle.cert_pem)[0],
+        load_certificates(bundle.chain_pem),
         builder.build(password),
     )
 
 
-def render(target: Target, output: Output, material: Material, password: bytes | None) -> bytes:
+def render(target: Target, output: Output, bundle: CertificateBundle, password: bytes | None) -> bytes:
     """Return what one file of a target must hold.
 
     PEM is the lineage's own bytes, PKCS#12 (RFC 7292) is salted: two calls give different bytes. The
-    material has passed ``check``; ``password`` is for PKCS#12 alone.
+    bundle has passed ``check``; ``password`` is for PKCS#12 alone.
     """
     if output.kind == "pkcs12":
-        return _pkcs12(target, material, password)
+        return _pkcs12(target, bundle, password)
     pieces = target.combined_order if output.kind == "combined" else (output.kind,)
     pem = {
-        "cert": lambda: material.cert_pem,
-        "chain": lambda: material.chain_pem,
-        "fullchain": lambda: material.fullchain_pem,
-        "key": lambda: _key(target, material),
+        "cert": lambda: bundle.cert_pem,
+        "chain": lambda: bundle.chain_pem,
+        "fullchain": lambda: bundle.fullchain_pem,
+        "key": lambda: _key(target, bundle),
     }
     return b"".join(_with_newline(pem[piece]()) for piece in pieces)

@@ -1,30 +1,27 @@
-"""Keep other processes of this host from deploying to the same folders at the same time."""
+"""Keep other processes of this user from deploying to the same target at the same time."""
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certbot_garr_tcs.deploy.files import complaint
+from certbot_garr_tcs.deploy.files import Folder, os_error
 from certbot_garr_tcs.errors import DeployError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from certbot_garr_tcs.deploy.targets import Target
     from certbot_garr_tcs.state import StateFolder
 
 _PAUSE_SECONDS = 0.1
+WAIT_SECONDS = 60.0
 
 
-class Locks:
-    """Hold the state folder's lock, and one on each folder that will be written to.
+class TargetLocks:
+    """One lock per target, in our own state folder: nobody else can open, and so hold, what lies there.
 
-    The latter are for a Certbot with another --work-dir: they lock the folder itself (flock(2)), and leave
-    no file in it. The system lets go of all of them when the process ends, however it ends.
+    The system lets go of all of them when the process ends, however it ends.
     """
 
     def __init__(self, state: StateFolder, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
@@ -32,43 +29,51 @@ class Locks:
         self._state = state
         self._clock = clock
         self._sleep = sleep
-        self._held = contextlib.ExitStack()
-        self._folders: set[Path] = set()
-        self._have_state = False
+        self._handles: dict[str, int] = {}
 
-    def take(self, targets: Iterable[Target], timeout_seconds: float = 120.0) -> None:
-        """Take what these targets need and is not held yet; wait for others until time is up."""
-        if not self._have_state:
-            self._held.enter_context(self._state.lock("deploy"))
-            self._have_state = True
-        wanted = {Path(os.path.realpath(output.path.parent)) for target in targets for output in target.outputs}
-        deadline = self._clock() + timeout_seconds
-        for folder in sorted(wanted - self._folders):
-            if folder.is_dir():  # else it will be made, and nobody else can be in it
-                self._lock(folder, deadline)
-                self._folders.add(folder)
-
-    def _lock(self, folder: Path, deadline: float) -> None:
+    def try_take(self, identity: str) -> bool:
+        """Take a target's lock, or tell that another process has it."""
+        if identity in self._handles:
+            return True
+        handle = self._open(identity)
         try:
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise complaint(f"cannot open the folder {folder}", error) from error
-        self._held.callback(os.close, handle)
-        while not _flocked(handle):
+            os.close(handle)
+            if isinstance(error, BlockingIOError):
+                return False
+            raise os_error(f"cannot lock in {self._state.path}", error) from error
+        self._handles[identity] = handle
+        return True
+
+    def take(self, identity: str, title: str) -> None:
+        """Take a target's lock; wait for another process that has it, but not for ever."""
+        deadline = self._clock() + WAIT_SECONDS
+        while not self.try_take(identity):
             if self._clock() >= deadline:
-                raise DeployError(f"another process is deploying to {folder}", "Wait for it, then run certbot renew.")
+                raise DeployError(
+                    f"{title}: another process is deploying to it", "Wait for it, then run certbot renew."
+                )
             self._sleep(_PAUSE_SECONDS)
 
-    def release(self) -> None:
-        """Let go of everything."""
-        self._held.close()
-        self._folders.clear()
-        self._have_state = False
+    def release(self, identity: str) -> None:
+        """Let go of one target."""
+        handle = self._handles.pop(identity, None)
+        if handle is not None:
+            os.close(handle)
 
+    def release_all(self) -> None:
+        """Let go of every target."""
+        for identity in list(self._handles):
+            self.release(identity)
 
-def _flocked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    def _open(self, identity: str) -> int:
+        try:
+            with Folder.private(self._state.make()) as state:
+                if not state.has("locks"):
+                    state.make_folder("locks", 0o700)
+                with Folder.private(state.path / "locks") as locks:
+                    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+                    return os.open(f"{identity}.lock", flags, 0o600, dir_fd=locks.handle)
+        except OSError as error:
+            raise os_error(f"cannot lock in {self._state.path}", error) from error

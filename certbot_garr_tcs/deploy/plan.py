@@ -2,34 +2,165 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import hashlib
 import os
 import pwd
-import stat
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from certbot_garr_tcs.deploy.files import Meta, Seen, check_folder, complaint, locate, look
+from certbot_garr_tcs.deploy.files import FileMetadata, acl_shows_to_others, os_error
+from certbot_garr_tcs.deploy.folders import administrators, open_place
 from certbot_garr_tcs.deploy.formats import inputs_digest, render
 from certbot_garr_tcs.deploy.transaction import Change
-from certbot_garr_tcs.errors import DeployError
+from certbot_garr_tcs.errors import ConfigError, DeployError
+from certbot_garr_tcs.private import read_opened, user_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from certbot_garr_tcs.deploy.ledger import Entry
-    from certbot_garr_tcs.deploy.material import Material
+    from certbot_garr_tcs.deploy.certificate import CertificateBundle
+    from certbot_garr_tcs.deploy.files import FileSnapshot
+    from certbot_garr_tcs.deploy.folders import FolderReference, Place
+    from certbot_garr_tcs.deploy.records import DeploymentRecord
     from certbot_garr_tcs.deploy.targets import Output, Target
+
+_HIGHEST_ID = (1 << 32) - 2  # the one above means "leave it" to chown(2)
+_MOST_PASSWORD_BYTES = 4096
+
+
+class OwnFiles:
+    """Files and folders that no target may write to: Certbot's own, garr-tcs.ini, the passwords of keystores.
+
+    They are compared by device and inode, whatever a path is spelled like.
+    """
+
+    def __init__(self, folders: Iterable[Path], files: Iterable[Path]) -> None:
+        """Look at nothing yet."""
+        self._folders = tuple(folders)
+        self._files = tuple(files)
+
+    @cached_property
+    def _by_identity(self) -> dict[tuple[int, int], Path]:
+        return _identities((*self._folders, *self._files))
+
+    def check(self, path: Path, place: Place, live: Path | None) -> None:
+        """Refuse a place that is one of them, or below one; ``live``: the folder of the target's lineage."""
+        own = self._by_identity
+        if live is not None:
+            own = {**own, **_identities((live, (live / "cert.pem").resolve().parent))}
+        for identity in place.way & own.keys():
+            raise DeployError(f"{path} is below {own[identity]}, which is Certbot's own", "Name a path elsewhere.")
+        with contextlib.suppress(OSError):
+            status = os.stat(place.name, dir_fd=place.folder.handle, follow_symlinks=False)
+            found = None if place.missing else own.get((status.st_dev, status.st_ino))
+            if found is not None:
+                raise DeployError(f"{path} is {found}, which this program reads", "Name a path of its own.")
+
+
+def _identities(paths: Iterable[Path]) -> dict[tuple[int, int], Path]:
+    found = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            found[status.st_dev, status.st_ino] = path
+    return found
+
+
+@dataclass(frozen=True)
+class TargetFile:
+    """One file of a target: where it is, what it is now, and whose it shall be.
+
+    ``key``: equal for two spellings of one file.
+    """
+
+    output: Output
+    folder: FolderReference
+    name: str
+    key: tuple[int, int, str]
+    current: FileSnapshot | None
+    wanted: FileMetadata
+
+    @property
+    def path(self) -> Path:
+        """Return the path, links resolved."""
+        return self.folder.full_path / self.name
+
+    def holds(self, sha256: str | None) -> bool:
+        """Tell whether the file's bytes have this digest."""
+        return self.current is not None and self.current.sha256 == sha256
+
+    def change_to(self, data: bytes | None) -> Change | None:
+        """Return the change that gives the file these bytes (``None`` removes it); ``None`` where it has them."""
+        current = self.current
+        if data is None:
+            return None if current is None else Change(self.output.kind, self.folder, self.name, None, None)
+        if current is not None and current.data == data and current.metadata.satisfies(self.wanted):
+            return None
+        return Change(self.output.kind, self.folder, self.name, data, self.wanted)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Say which files have to change, and what the ledger will say of them."""
+    """What has to happen to a target; ``inputs`` and ``service`` are digests for its record."""
 
-    changes: tuple[Change, ...]
+    target: Target
+    files: tuple[TargetFile, ...]
     inputs: str
-    outputs: dict[str, str]
+    service: str
+    password: bytes | None
+    record: DeploymentRecord
+
+    def _is_known(self, file: TargetFile) -> bool:
+        """Tell whether a file holds what was written for these inputs; a keystore is salted, and cannot be compared."""
+        return self.record.inputs == self.inputs and file.holds(self.record.outputs.get(str(file.output.path)))
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """Tell whether there is nothing to write, nothing to reload, and no failure to try again."""
+        record = self.record
+        return (
+            not (record.reload_owed or record.failures)
+            and record.inputs == self.inputs
+            and record.service in ("", self.service)
+            and all(
+                self._is_known(file) and file.current is not None and file.current.metadata.satisfies(file.wanted)
+                for file in self.files
+            )
+        )
+
+    def changes(self, bundle: CertificateBundle) -> tuple[list[Change], dict[str, str]]:
+        """Return the files that change, and the digest of every file by path; the bundle has been checked."""
+        changes, digests = [], {}
+        for file in self.files:
+            known = file.current.data if file.current is not None and self._is_known(file) else None
+            data = known or render(self.target, file.output, bundle, self.password)
+            digests[str(file.output.path)] = hashlib.sha256(data).hexdigest()
+            change = file.change_to(data)
+            if change is not None:
+                changes.append(change)
+        return changes, digests
+
+
+def make_plan(target: Target, bundle: CertificateBundle, record: DeploymentRecord, own_files: OwnFiles) -> Plan:
+    """Return what has to happen, or raise what stands in the way of it."""
+    password = password_of(target)
+    files = tuple(inspect(target, own_files, bundle.live))
+    return Plan(target, files, inputs_digest(target, bundle, password), service_digest(target), password, record)
+
+
+def service_digest(target: Target) -> str:
+    """Return a digest of how the service is tested, reloaded and probed."""
+    return hashlib.sha256(repr((target.tests, target.reloads, target.probes)).encode()).hexdigest()
+
+
+def trusted_uids(target: Target) -> frozenset[int]:
+    """Return who may own the folders of a target: root, the running user, and the owner that the section names."""
+    owner = _owner(target)[0]
+    return administrators() if owner is None else administrators() | {owner}
 
 
 def password_of(target: Target) -> bytes | None:
@@ -37,110 +168,87 @@ def password_of(target: Target) -> bytes | None:
     path = target.pkcs12_password_file
     if path is None or all(output.kind != "pkcs12" for output in target.outputs):
         return None
+    hint = "Write the keystore's password into it, mode 0600; pkcs12-password-file names it."
     try:
-        if stat.S_IMODE(path.stat().st_mode) & 0o007:
-            raise DeployError(f"{target.title}: others can read {path}", f"Run: chmod o= {path}")
-        password = path.read_bytes().rstrip(b"\r\n")
+        with open_place(path, trusted_uids(target), follow_symlinks=True) as place:
+            if place.missing:
+                raise DeployError(f"cannot read {path}: there is no folder {path.parent}", hint)
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            handle = os.open(place.name, flags, dir_fd=place.folder.handle)
+        try:
+            owners = (os.geteuid(), *trusted_uids(target))
+            content = read_opened(handle, path, owners=owners, forbidden=0o027, most_bytes=_MOST_PASSWORD_BYTES)
+        finally:
+            os.close(handle)
+    except ConfigError as error:
+        raise DeployError(error.message, error.hint) from error
     except OSError as error:
-        raise complaint(f"{target.title}: cannot read {path}", error) from error
+        raise os_error(f"cannot read {path}", error, hint) from error
+    password = content.rstrip(b"\r\n")
     if not password:
-        raise DeployError(f"{target.title}: {path} is empty", "Write the password of the PKCS#12 file into it.")
+        raise DeployError(f"{path} is empty", hint)
     return password
 
 
-def is_right(target: Target, material: Material, entry: Entry) -> bool:
-    """Tell whether a target holds what it should, by the ledger's digests: no certificate is parsed."""
-    if entry.reload_owed or entry.failures or not entry.inputs:
-        return False
-    if entry.inputs != inputs_digest(target, material, password_of(target)):
-        return False
+def inspect(target: Target, own_files: OwnFiles, live: Path | None) -> list[TargetFile]:
+    """Open every place of a target, and read what is there; raise where it cannot be written to safely."""
+    files: list[TargetFile] = []
+    for output in target.outputs:
+        with open_place(output.path, trusted_uids(target), follow_symlinks=target.follow_symlinks) as place:
+            own_files.check(output.path, place, live)
+            if any(file.key == place.key for file in files):
+                raise DeployError(f"{output.path} is another file of this section", "Name a path of its own.")
+            if place.missing and not target.mkdir:
+                folder = place.reference.full_path
+                raise DeployError(
+                    f"there is no folder {folder}", f"Run: mkdir -p {folder}; or write mkdir = yes into the section."
+                )
+            current = None if place.missing else place.folder.read(place.name)
+            wanted = _wanted_metadata(target, output, current)
+            files.append(TargetFile(output, place.reference, place.name, place.key, current, wanted))
+    return files
+
+
+def _wanted_metadata(target: Target, output: Output, current: FileSnapshot | None) -> FileMetadata:
+    """Return owner, mode and attributes that a file shall have.
+
+    Without ``owner`` it stays an administrator's: whoever else owns it may have put it there, to be given the key.
+    """
     uid, gid = _owner(target)
-    for output in target.outputs:
-        # Resolving every folder costs more than reading the file; where it leads matters when it is written.
-        linked = output.path.is_symlink()
-        seen = look(locate(output.path, follow_symlinks=target.follow_symlinks) if linked else output.path)
-        if seen is None or seen.sha256 != entry.outputs.get(str(output.path)):
-            return False
-        if seen.meta.mode != output.mode or uid not in (None, seen.meta.uid) or gid not in (None, seen.meta.gid):
-            return False
-    return True
-
-
-def plan(target: Target, material: Material, entry: Entry) -> Plan:
-    """Return what has to change, or raise what stands in the way of it. The material has been checked."""
-    password = password_of(target)
-    inputs = inputs_digest(target, material, password)
-    changes = []
-    digests = {}
-    taken: set[Path] = set()
-    forbidden = _folders_of(material)
-    for output in target.outputs:
-        path = locate(output.path, follow_symlinks=target.follow_symlinks)
-        if path in taken or not forbidden.isdisjoint(path.parents):
-            whose = "another file of this section" if path in taken else f"lineage {material.lineage} itself"
-            raise DeployError(f"{target.title}: {output.path} is {whose}", "Name a path of its own.")
-        taken.add(path)
-        seen = look(path)
-        meta = _meta(target, output, seen)
-        _check_place(target, output, path, meta)
-        salted = output.kind == "pkcs12" and seen is not None and inputs == entry.inputs
-        if seen is not None and salted and seen.sha256 == entry.outputs.get(str(output.path)):
-            data = seen.data
-        else:
-            data = render(target, output, material, password)
-        digests[str(output.path)] = hashlib.sha256(data).hexdigest()
-        if seen != Seen(data, meta):
-            changes.append(Change(path, data, meta))
-    return Plan(tuple(changes), inputs, digests)
-
-
-def _folders_of(material: Material) -> set[Path]:
-    """Return where a lineage lives: its folder below ``live``, and that of what its links lead to."""
-    live = material.live
-    return set() if live is None else {live.resolve(), (live / "cert.pem").resolve().parent}
-
-
-def _check_place(target: Target, output: Output, path: Path, meta: Meta) -> None:
-    folder = path.parent
-    if not folder.is_dir() and not (target.mkdir and not folder.exists()):
+    old = current.metadata if current else FileMetadata(os.geteuid(), os.getegid(), output.mode)
+    if uid is None and old.uid not in administrators():
+        whose = user_name(old.uid)
         raise DeployError(
-            f"{target.title}: there is no folder {folder}",
-            f"Run: mkdir -p {folder}; or write mkdir = yes into the section.",
+            f"{output.path} belongs to {whose}, whom the section does not name",
+            f"Write owner = {whose} into the section if it is to be given to this user; if not, remove the file.",
         )
-    if meta.uid != os.geteuid() != 0:
-        raise DeployError(f"{target.title}: only root can give {path} to {target.owner}", "Run Certbot as root.")
-    if output.holds_key:
-        check_folder(folder, frozenset({0, os.geteuid(), meta.uid}))
-
-
-def _meta(target: Target, output: Output, seen: Seen | None) -> Meta:
-    """Return owner, mode and context that a file shall have; what the section leaves out stays as it is."""
-    uid, gid = _owner(target)
-    old = seen.meta if seen else Meta(os.geteuid(), os.getegid(), output.mode)
-    return Meta(old.uid if uid is None else uid, old.gid if gid is None else gid, output.mode, old.context)
+    uid = old.uid if uid is None else uid
+    if uid != os.geteuid() != 0:
+        raise DeployError(
+            f"only root can give {output.path} to {target.owner or user_name(uid)}", "Run Certbot as root."
+        )
+    if output.holds_key and old.acl is not None and acl_shows_to_others(old.acl, output.mode):
+        raise DeployError(
+            f"{output.path} has an ACL that lets others read the private key",
+            f"Run: setfacl -b {output.path}; owner and key-mode of the section say who may read it.",
+        )
+    if gid is None:
+        gid = old.gid if old.uid in {*administrators(), uid} else os.getegid()
+    return FileMetadata(uid, gid, output.mode, old.attributes)
 
 
 def _owner(target: Target) -> tuple[int | None, int | None]:
     return (
-        _number(target, target.owner, "user", lambda name: pwd.getpwnam(name).pw_uid),
-        _number(target, target.group, "group", lambda name: grp.getgrnam(name).gr_gid),
+        _number(target.owner, "user", lambda name: pwd.getpwnam(name).pw_uid),
+        _number(target.group, "group", lambda name: grp.getgrnam(name).gr_gid),
     )
 
 
-def _number(target: Target, name: str | None, kind: str, find: _Find) -> int | None:
+def _number(name: str | None, kind: str, find: Callable[[str], int]) -> int | None:
     if name is None:
         return None
-    if name.isdecimal():
-        return int(name)
-    try:
-        return find(name)
-    except KeyError as error:
-        raise DeployError(
-            f"{target.title}: there is no {kind} {name} on this machine", "Correct owner in its section."
-        ) from error
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    _Find = Callable[[str], int]
+    with contextlib.suppress(KeyError):
+        number = int(name) if name.isdecimal() else find(name)
+        if number <= _HIGHEST_ID:
+            return number
+    raise DeployError(f"there is no {kind} {name} on this machine", "Correct owner in its section.")

@@ -7,7 +7,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Protocol
 
-from certbot_garr_tcs.deploy.material import fingerprint_of
+from certbot_garr_tcs.deploy.certificate import fingerprint_of
 from certbot_garr_tcs.deploy.starttls import starttls
 from certbot_garr_tcs.errors import DeployError
 

@@ -2,40 +2,64 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from certbot_garr_tcs import lineages
-from certbot_garr_tcs.deploy.files import complaint
-from certbot_garr_tcs.deploy.material import Material
+from certbot_garr_tcs.deploy.certificate import CertificateBundle
+from certbot_garr_tcs.deploy.files import os_error
 from certbot_garr_tcs.errors import DeployError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def read_material(renewal_dir: Path, name: str) -> Material | None:
-    """Return the material of a lineage; ``None`` where there is no such lineage (any more)."""
-    lineage = lineages.read_lineage(renewal_dir / f"{name}.conf")
-    return None if lineage is None else material_at(name, lineage.certificate)
+class LineageFiles:
+    """The files of one lineage: ``live`` is their folder, ``live/NAME``; they are read when they are needed."""
+
+    def __init__(self, name: str, live: Path) -> None:
+        """Read nothing yet."""
+        self.name = name
+        self.live: Path | None = live
+
+    @cached_property
+    def bundle(self) -> CertificateBundle:
+        """Return certificate, chain and key, each file read once."""
+        assert self.live is not None  # noqa: S101 - for type checkers
+        try:
+            cert, chain, fullchain, key = ((self.live / f"{piece}.pem").read_bytes() for piece in lineages.PIECES)
+        except OSError as error:
+            hint = f"Look at it with: certbot certificates --cert-name {self.name}"
+            raise os_error(f"lineage {self.name}: cannot read {error.filename}", error, hint) from error
+        return CertificateBundle(self.name, cert, chain, fullchain, key, live=self.live)
 
 
-def material_at(name: str, certificate: Path) -> Material:
-    """Return the material of a lineage whose ``live/NAME/cert.pem`` is known, each file read once."""
-    live = certificate.parent
-    try:
-        cert, chain, fullchain, key = ((live / f"{piece}.pem").read_bytes() for piece in lineages.PIECES)
-    except OSError as error:
-        raise complaint(f"lineage {name}: cannot read {error.filename}", error) from error
-    return Material(name, cert, chain, fullchain, key, live=live)
+class Lineages:
+    """Certbot's lineages, by name: from what Certbot hands over, else from its renewal directory."""
 
+    def __init__(self, renewal_dir: Path) -> None:
+        """Read nothing yet."""
+        self._renewal_dir = renewal_dir
+        self._live: dict[str, Path] = {}
 
-def lineage_of(certificate: Path, renewal_dir: Path) -> str:
-    """Return the name of the lineage that a certificate's path belongs to (``certbot install --cert-path``)."""
-    name = certificate.parent.name
-    lineage = lineages.read_lineage(renewal_dir / f"{name}.conf")
-    if lineage is None or lineage.certificate.resolve() != certificate.resolve():
-        raise DeployError(
-            f"{certificate} is of no lineage, and targets name lineages",
-            "Run: certbot install --cert-name NAME (certbot certificates shows the names)",
-        )
-    return name
+    def add(self, name: str, live: Path) -> None:
+        """Note where a lineage that Certbot hands over has its files."""
+        self._live[name] = live
+
+    def find(self, name: str) -> LineageFiles | None:
+        """Return a lineage's files; ``None`` where there is no such lineage (any more)."""
+        if name in self._live:
+            return LineageFiles(name, self._live[name])
+        lineage = lineages.read_lineage(self._renewal_dir / f"{name}.conf")
+        return None if lineage is None else LineageFiles(name, lineage.certificate.parent)
+
+    def name_of(self, certificate: Path) -> str:
+        """Return the name of the lineage that a certificate's path belongs to (``certbot install --cert-path``)."""
+        name = certificate.parent.name
+        lineage = lineages.read_lineage(self._renewal_dir / f"{name}.conf")
+        if lineage is None or lineage.certificate.resolve() != certificate.resolve():
+            raise DeployError(
+                f"{certificate} is of no lineage, and targets name lineages",
+                "Run: certbot install -i garr-tcs --cert-name NAME (certbot certificates shows the names)",
+            )
+        return name

@@ -1,41 +1,63 @@
-"""Put back what a process that was cut short left half done."""
+"""Roll back what a process that was interrupted left half done."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from certbot_garr_tcs.deploy.together import caught
+from certbot_garr_tcs.deploy.certificate import problem_of_old_files
+from certbot_garr_tcs.deploy.folders import administrators
+from certbot_garr_tcs.deploy.plan import password_of, trusted_uids
+from certbot_garr_tcs.deploy.records import DeploymentRecord
 from certbot_garr_tcs.deploy.transaction import Transaction
+from certbot_garr_tcs.errors import DeployError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from certbot_garr_tcs.deploy.ledger import Ledger
+    from certbot_garr_tcs.deploy.environment import Environment
+    from certbot_garr_tcs.deploy.records import DeploymentRecords
+    from certbot_garr_tcs.deploy.targets import Target
     from certbot_garr_tcs.deploy.transaction import Journal
-    from certbot_garr_tcs.errors import DeployError
 
 
-def put_back(
-    journal: Journal, ledger: Ledger, *, ours: Collection[str], known: Collection[str], notify: Callable[[str], None]
-) -> dict[str, DeployError]:
-    """Roll back every open transaction but ``ours``; return, by target, what could not be put back.
+def roll_back_interrupted(
+    identity: str, target: Target | None, journal: Journal, records: DeploymentRecords, environment: Environment
+) -> None:
+    """End an open transaction, with the old files; ``target``: ``None`` where it left the file.
 
-    ``known``: the targets of the file. One that has left it is put back as well, and a failure there is
-    only told: it must not keep the others from their certificate. The lock is held by the caller.
+    Where every file is new already and the old certificate is not good any more, the new files stay.
     """
-    stuck = {}
-    for identity in journal.unfinished():
-        transaction = None if identity in ours else Transaction.resume(journal, identity)
-        if transaction is None:
-            continue
-        if transaction.about.get("reloading"):
-            ledger.owe_reload(identity)
-        title = transaction.about.get("title", identity)
-        errors = caught(Transaction.roll_back, transaction)
-        if not errors:
-            notify(f"put back the old files of {title}: a deployment was cut short")
-        elif identity in known:
-            stuck[identity] = errors[0]
-        else:
-            notify(f"{title} is in no file any more: {errors[0]}")
-    return stuck
+    transaction = Transaction.resume(journal, identity, trusted_uids(target) if target else administrators())
+    if transaction is None:
+        return
+    if transaction.about.get("reloading"):
+        records.mark_reload_pending(identity)
+    problem = _problem_of_old_files(transaction, target, environment)
+    if problem and transaction.is_applied():
+        record = DeploymentRecord.from_document({**transaction.about["record"], "reload_owed": True})
+        records.write(identity, record)
+        transaction.commit(restorable=False)
+        environment.warn(f"kept the new files of {transaction.title}: of the old ones, {problem}")
+        return
+    transaction.roll_back()
+    environment.notify(f"put back the old files of {transaction.title}: a deployment was interrupted")
+    if problem:
+        environment.warn(f"the old files of {transaction.title} are back, but {problem}")
+    for temporary in transaction.left_behind:
+        environment.warn(f"cannot remove {temporary}: remove it when that disk can be written to")
+
+
+def give_up(identity: str, journal: Journal, environment: Environment, error: DeployError) -> None:
+    """End an open transaction that cannot be rolled back, with the files as they are."""
+    transaction = Transaction.resume(journal, identity, administrators())
+    if transaction is not None:
+        transaction.give_up()
+        environment.warn(f"gave up what was interrupted before: {error.message}")
+
+
+def _problem_of_old_files(transaction: Transaction, target: Target | None, environment: Environment) -> str:
+    kinds = {output.path: output.kind for output in target.outputs} if target else {}
+    try:
+        old = [(entry.kind or kinds.get(entry.path, ""), transaction.old_data(entry)) for entry in transaction.entries]
+        there = [(kind, data) for kind, data in old if data is not None]
+        return problem_of_old_files(there, password_of(target) if target else None, environment.now())
+    except DeployError:
+        return ""

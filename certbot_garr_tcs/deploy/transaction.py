@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -10,30 +11,75 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certbot_garr_tcs.deploy.files import Meta, Seen, complaint, look, make_folder, remove, stage, swap, sync_folder
+from certbot_garr_tcs.deploy.files import FileMetadata, FileSnapshot, Folder, os_error
+from certbot_garr_tcs.deploy.folders import FolderReference
 from certbot_garr_tcs.errors import DeployError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from certbot_garr_tcs.state import StateFolder
 
 
 @dataclass(frozen=True)
 class Change:
-    """Say what one file will be. ``path``: resolved; without ``data`` and ``meta`` the file is removed."""
+    """What one file will be: without ``data`` and ``metadata`` it is removed. ``kind``: what it holds, as in Output."""
 
-    path: Path
+    kind: str
+    folder: FolderReference
+    name: str
     data: bytes | None = field(repr=False)
-    meta: Meta | None
+    metadata: FileMetadata | None
+
+    @property
+    def path(self) -> Path:
+        """Return the file's path, links resolved."""
+        return self.folder.full_path / self.name
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """What a journal says of one file: where it is, how it is staged, and what it was.
+
+    ``old``: name and digest of the old bytes in the journal, and the file's metadata; ``None`` where there was no file.
+    ``new``: digest of the new bytes, ``None`` where the file is removed; ``kind`` and ``new`` are empty in journals of
+    the version before.
+    """
+
+    kind: str
+    folder: FolderReference
+    name: str
+    temporary: str
+    old: dict[str, Any] | None
+    new: str | None
+
+    @property
+    def path(self) -> Path:
+        """Return the file's path."""
+        return self.folder.full_path / self.name
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any], made: Sequence[str] = ()) -> JournalEntry:
+        """Read one entry. The version before named paths alone, and ``made``: the folders that it would make."""
+        if "folder" in document:
+            written = {**document["folder"], "make": tuple(document["folder"]["make"])}
+            return cls(**{**document, "folder": FolderReference(**written)})
+        path, temporary = Path(document["path"]), Path(document["temporary"])
+        base = path.parent
+        missing: list[str] = []
+        while str(base) in made:
+            missing.insert(0, base.name)
+            base = base.parent
+        folder = FolderReference(str(base), make=tuple(missing))
+        return cls("", folder, path.name, temporary.name, document["old"], "")
 
 
 class Journal:
-    """Keep the old files of each target's transaction, below the state folder, for this user's eyes alone.
+    """The old files of each target's transaction, below the state folder, for this user's eyes alone.
 
-    ``open/ID.json`` is a transaction that is not over: its presence is what recovery looks for.
-    ``last/ID.json`` is the last one committed: what it replaced can be brought back. ``bytes/`` holds old
-    files, and documents before they are whole; what no document names is swept away with the next one.
+    ``open/ID.json`` is a transaction that is not over: its presence is what recovery looks for. ``last/ID.json`` is
+    the last one committed: what it replaced can be brought back. ``bytes/`` holds old files, and documents before
+    they are whole; what no document names is removed with the next one.
     """
 
     def __init__(self, state: StateFolder) -> None:
@@ -43,71 +89,114 @@ class Journal:
 
     def make(self) -> None:
         """Create the folders where they are missing."""
-        self._state.make()
+        above = Folder.private(self._state.make())
         for folder in (self.open.parent, self.open, self.last, self.bytes):
-            if not folder.is_dir():
-                folder.mkdir(mode=0o700)
-                sync_folder(folder.parent)
+            with above if folder == self.open.parent else Folder.private(folder.parent) as parent:
+                if not parent.has(folder.name):
+                    parent.make_folder(folder.name, 0o700)
 
     def unfinished(self) -> list[str]:
         """Return the IDs of transactions that are not over, oldest first where the clock did not jump."""
-        try:
-            names = os.listdir(self.open)  # noqa: PTH208 - asked at each lineage: half the price of Path.iterdir
-        except FileNotFoundError:
-            return []
-        found = [self.open / name for name in names]
-        return [path.stem for path in sorted(found, key=lambda path: path.stat().st_mtime_ns)]
+        names = _names(self.open)
+        return [path.stem for path in sorted((self.open / name for name in names), key=_changed_ns)] if names else []
+
+    def restorable(self) -> list[str]:
+        """Return the IDs of the targets whose last deployment can be undone."""
+        return [Path(name).stem for name in _names(self.last)]
 
     def read(self, path: Path) -> dict[str, Any] | None:
         """Return a document of ``open`` or ``last``, or ``None`` where there is none."""
-        seen = look(path)
-        if seen is None:
+        try:
+            with Folder.private(path.parent) as folder:
+                found = folder.read(path.name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise os_error(f"cannot read the journal {path}", error, f"Look at: ls -ld {path.parent}") from error
+        if found is None:
             return None
         try:
-            document: dict[str, Any] = json.loads(seen.data)
-        except ValueError as error:
-            raise DeployError(f"cannot read the journal {path}", "Move it away, and run it again.") from error
+            document: dict[str, Any] = json.loads(found.data)
+            document["entries"] = [
+                JournalEntry.from_document(entry, document.get("folders", ())) for entry in document["entries"]
+            ]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DeployError(
+                f"cannot read the journal {path}", "Move it away, and run certbot renew again."
+            ) from error
         return document
 
-    def keep(self, name: str, seen: Seen) -> dict[str, Any]:
-        """Store an old file; return what its journal says of it."""
-        stage(self.bytes / name, seen.data, _private(self._state.path))
-        return {"bytes": name, "sha256": seen.sha256, "meta": asdict(seen.meta)}
+    def last_committed(self, identity: str) -> dict[str, Any] | None:
+        """Return the document of a target's last deployment."""
+        return self.read(self.last / f"{identity}.json")
 
-    def old(self, entry: dict[str, Any]) -> Seen | None:
-        """Return the old file of a journal's entry, or ``None`` where there was none."""
-        if entry["old"] is None:
+    def keep(self, name: str, old: FileSnapshot) -> dict[str, Any]:
+        """Store an old file; return what its journal says of it."""
+        with Folder.private(self.bytes) as folder:
+            folder.stage(name, old.data, _private(folder))
+        metadata = FileMetadata.from_document(asdict(old.metadata))
+        return {"bytes": name, "sha256": old.sha256, "meta": asdict(metadata)}
+
+    def old(self, entry: JournalEntry) -> FileSnapshot | None:
+        """Return the old file of an entry, or ``None`` where there was none."""
+        if entry.old is None:
             return None
-        kept = look(self.bytes / entry["old"]["bytes"])
-        if kept is None or kept.sha256 != entry["old"]["sha256"]:
-            raise DeployError(f"the old bytes of {entry['path']} are lost", f"Look into {self.bytes}.")
-        return Seen(kept.data, Meta(**entry["old"]["meta"]))
+        with Folder.private(self.bytes) as folder:
+            kept = folder.read(entry.old["bytes"])
+        if kept is None or kept.sha256 != entry.old["sha256"]:
+            raise DeployError(f"the old bytes of {entry.path} are lost", f"Look into {self.bytes}.")
+        return FileSnapshot(kept.data, FileMetadata.from_document(entry.old["meta"]))
 
     def write(self, identity: str, tag: str, document: dict[str, Any]) -> None:
         """Put a document into ``open``, whole or not at all."""
-        staged = self.bytes / f"{identity}-{tag}-journal"
-        sync_folder(self.bytes)  # what the document names must be there before the document is
-        stage(staged, json.dumps(document, indent=1).encode(), _private(self._state.path))
-        swap(staged, self.open / f"{identity}.json")
+        entries = [asdict(entry) for entry in document["entries"]]
+        text = json.dumps({**document, "entries": entries}, indent=1)
+        staged = f"{identity}-{tag}-journal"
+        with Folder.private(self.bytes) as folder, Folder.private(self.open) as opened:
+            folder.sync()  # what the document names must be there before the document is
+            folder.stage(staged, text.encode(), _private(folder))
+            os.replace(staged, f"{identity}.json", src_dir_fd=folder.handle, dst_dir_fd=opened.handle)
+            opened.sync()
 
     def sweep(self, identity: str) -> None:
         """Remove the old files of this target that no document names any more."""
         named: set[str] = set()
         for folder in (self.open, self.last):
             document = self.read(folder / f"{identity}.json") or {"entries": []}
-            named |= {entry["old"]["bytes"] for entry in document["entries"] if entry["old"]}
+            named |= {entry.old["bytes"] for entry in document["entries"] if entry.old}
         for path in self.bytes.glob(f"{identity}-*"):
             if path.name not in named:
                 path.unlink()
 
+    def forget(self, identity: str) -> None:
+        """Remove what the last deployment to a target replaced."""
+        with Folder.private(self.last) as folder:
+            folder.remove(f"{identity}.json")
+        self.sweep(identity)
 
-def _private(folder: Path) -> Meta:
-    status = folder.stat()
-    return Meta(status.st_uid, status.st_gid, 0o600)
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - asked at each lineage: half the price of Path.iterdir
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise os_error(f"cannot read the journal {folder}", error, f"Look at: ls -ld {folder}") from error
+
+
+def _changed_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0  # the process whose it was has ended it meanwhile
+
+
+def _private(folder: Folder) -> FileMetadata:
+    return FileMetadata(folder.owner, os.fstat(folder.handle).st_gid, 0o600)
 
 
 class Transaction:
-    """Hold one set of changes between ``begin`` (or ``resume``) and ``commit`` or ``roll_back``."""
+    """One set of changes between ``begin`` (or ``resume``) and ``commit`` or ``roll_back``."""
 
     def __init__(self, journal: Journal, identity: str, document: dict[str, Any]) -> None:
         """Take what the journal says; ``begin`` and ``resume`` are the ways in."""
@@ -115,44 +204,72 @@ class Transaction:
         self._identity = identity
         self._document = document
         self._over = False
+        self.left_behind: list[str] = []
 
     @property
     def about(self) -> dict[str, Any]:
-        """Return what ``begin`` was told to remember."""
+        """Return what ``begin`` was given to remember."""
         about: dict[str, Any] = self._document["about"]
         return about
 
+    @property
+    def title(self) -> str:
+        """Return the heading of the target's section."""
+        return str(self.about.get("title", self._identity))
+
+    @property
+    def entries(self) -> list[JournalEntry]:
+        """Return what the journal says of each file."""
+        entries: list[JournalEntry] = self._document["entries"]
+        return entries
+
+    @property
+    def _trusted_uids(self) -> frozenset[int]:
+        return frozenset(self._document["trusted"])
+
     @classmethod
-    def begin(cls, journal: Journal, identity: str, changes: Sequence[Change], about: dict[str, Any]) -> Transaction:
+    def begin(
+        cls,
+        journal: Journal,
+        identity: str,
+        changes: Sequence[Change],
+        about: dict[str, Any],
+        trusted_uids: frozenset[int],
+    ) -> Transaction:
         """Write down what is there now; after this, and not before, files may change.
 
-        ``identity``: letters and digits, one per target. A former transaction of it must be over.
+        ``identity``: letters and digits, one per target; a former transaction of it must be over. ``trusted_uids``:
+        who may own the folders. ``about`` also gets ``tag``, which no other transaction has.
         """
-        tag = secrets.token_hex(4)
+        tag = secrets.token_hex(8)
         try:
             journal.make()
             entries = []
             for number, change in enumerate(changes):
-                seen = look(change.path)
-                old = journal.keep(f"{identity}-{tag}-{number}", seen) if seen else None
-                temporary = change.path.with_name(f".garr-tcs-{identity}-{tag}-{number}")
-                entries.append({"path": str(change.path), "temporary": str(temporary), "old": old})
-            parents = {folder for change in changes for folder in change.path.parents if not folder.exists()}
-            document = {"about": about, "entries": entries, "folders": sorted(map(str, parents))}
+                with change.folder.opened(trusted_uids) as folder:
+                    old = folder.read(change.name) if folder else None
+                kept = journal.keep(f"{identity}-{tag}-{number}", old) if old else None
+                new = None if change.data is None else hashlib.sha256(change.data).hexdigest()
+                temporary = f".garr-tcs-{identity}-{tag}-{number}"
+                entries.append(JournalEntry(change.kind, change.folder, change.name, temporary, kept, new))
+            document = {"about": {**about, "tag": tag}, "trusted": sorted(trusted_uids), "entries": entries}
             journal.write(identity, tag, document)
         except (OSError, DeployError) as error:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, DeployError):
                 journal.sweep(identity)
             if isinstance(error, DeployError):
                 raise
-            raise complaint(f"cannot keep a journal in {journal.open.parent}", error) from error
+            raise os_error(f"cannot keep a journal in {journal.open.parent}", error) from error
         return cls(journal, identity, document)
 
     @classmethod
-    def resume(cls, journal: Journal, identity: str) -> Transaction | None:
-        """Take up a transaction that another process, or an earlier call, left open."""
+    def resume(cls, journal: Journal, identity: str, trusted_uids: frozenset[int]) -> Transaction | None:
+        """Take up a transaction that another process, or an earlier call, left open.
+
+        ``trusted_uids``: for a journal of the version before, which names none.
+        """
         document = journal.read(journal.open / f"{identity}.json")
-        return None if document is None else cls(journal, identity, document)
+        return None if document is None else cls(journal, identity, {"trusted": sorted(trusted_uids), **document})
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Write everything beside its place first, then put it there, file by file.
@@ -161,95 +278,144 @@ class Transaction:
         """
         doing = ""
         try:
-            for folder in map(Path, self._document["folders"]):
-                doing = f"cannot create the folder {folder}"
-                make_folder(folder)
-            steps = list(zip(changes, (Path(entry["temporary"]) for entry in self._document["entries"])))
-            for change, temporary in steps:
-                doing = f"cannot write {change.path}"
-                if change.data is not None and change.meta is not None:
-                    stage(temporary, change.data, change.meta)
-            for change, temporary in steps:
-                doing = f"cannot replace {change.path}"
-                if change.data is None:
-                    remove(change.path)
-                else:
-                    swap(temporary, change.path)
+            with contextlib.ExitStack() as handles:
+                steps = []
+                for change, entry in zip(changes, self.entries):
+                    doing = f"cannot create the folder {change.path.parent}"
+                    folder = handles.enter_context(change.folder.opened(self._trusted_uids, make=True))
+                    if folder is None:
+                        raise DeployError(f"{doing}: somebody removes it", "Look who does, and run certbot renew.")
+                    steps.append((change, folder, entry.temporary))
+                for change, folder, temporary in steps:
+                    doing = f"cannot write {change.path}"
+                    if change.data is not None and change.metadata is not None:
+                        folder.stage(temporary, change.data, change.metadata)
+                for change, folder, temporary in steps:
+                    doing = f"cannot replace {change.path}"
+                    if change.data is None:
+                        folder.remove(change.name)
+                    else:
+                        folder.replace(temporary, change.name)
         except OSError as error:
-            raise complaint(doing, error) from error
+            raise os_error(doing, error) from error
 
-    def mark(self) -> None:
+    def mark_reloading(self) -> None:
         """Note that the service is about to read the new files: after a crash it has to read the old ones."""
         self.about["reloading"] = True
         try:
-            self._journal.write(self._identity, secrets.token_hex(4), self._document)
+            self._journal.write(self._identity, secrets.token_hex(8), self._document)
         except OSError as error:
-            raise complaint(f"cannot keep a journal in {self._journal.open}", error) from error
+            raise os_error(f"cannot keep a journal in {self._journal.open}", error) from error
 
     def commit(self, *, restorable: bool) -> None:
         """End with the new files; keep the old ones for a later ``certbot rollback`` if ``restorable``."""
-        document = self._journal.open / f"{self._identity}.json"
+        name = f"{self._identity}.json"
         try:
-            if restorable:
-                document.replace(self._journal.last / document.name)
-                sync_folder(self._journal.last)
-                sync_folder(self._journal.open)
-            else:
-                remove(document)
+            with Folder.private(self._journal.open) as opened, Folder.private(self._journal.last) as last:
+                if restorable:
+                    os.replace(name, name, src_dir_fd=opened.handle, dst_dir_fd=last.handle)
+                    last.sync()
+                    opened.sync()
+                else:
+                    opened.remove(name)
             self._over = True
             self._journal.sweep(self._identity)
         except OSError as error:
-            raise complaint(f"cannot close the journal {document}", error) from error
+            raise os_error(f"cannot close the journal {self._journal.open / name}", error) from error
 
     def roll_back(self) -> None:
         """End with the old files. Repeatable; may follow a crash at any point, its own included.
 
         After commit it does nothing. Where one file cannot be put back the others are, the transaction stays
-        open for the next run, and the error says which file is how.
+        open for the next run, and the error says which file is how. ``left_behind``: temporary files that stay.
         """
         if self._over:
             return
-        failed = list(filter(None, map(self._tried, reversed(self._document["entries"]))))
+        failed = list(filter(None, map(self._put_back_or_say, reversed(self.entries))))
         if failed:
             raise DeployError(
-                f"cannot put back every file of {self.about.get('title', self._identity)}: {'; '.join(failed)}",
-                "Mend that, and run certbot renew: it tries again first of all.",
+                f"cannot put back every file of {self.title}: {'; '.join(failed)}",
+                "Correct that, and run certbot renew: it tries again first of all.",
             )
-        for folder in reversed(self._document["folders"]):
-            with contextlib.suppress(OSError):  # somebody put something there, or it was never made
-                Path(folder).rmdir()
+        self._remove_made_folders()
+        self.give_up()
+
+    def give_up(self) -> None:
+        """End with the files as they are; the old ones are no longer kept."""
         try:
-            remove(self._journal.open / f"{self._identity}.json")
+            with Folder.private(self._journal.open) as folder:
+                folder.remove(f"{self._identity}.json")
             self._over = True
             self._journal.sweep(self._identity)
         except OSError as error:
-            raise complaint(f"cannot close the journal of {self._identity}", error) from error
+            raise os_error(f"cannot close the journal of {self._identity}", error) from error
 
-    def _tried(self, entry: dict[str, Any]) -> str:
+    def is_applied(self) -> bool:
+        """Tell whether every file is wholly new; False where the journal does not say what that is."""
+        for entry in self.entries:
+            if entry.new == "":
+                return False
+            try:
+                with self._opened(entry) as folder:
+                    found = folder.read(entry.name) if folder else None
+            except (DeployError, OSError):
+                return False
+            if (found.sha256 if found else None) != entry.new:
+                return False
+        return True
+
+    def old_data(self, entry: JournalEntry) -> bytes | None:
+        """Return the old bytes of an entry's file; ``None`` where there was none."""
+        old = self._journal.old(entry)
+        return None if old is None else old.data
+
+    @contextlib.contextmanager
+    def _opened(self, entry: JournalEntry) -> Iterator[Folder | None]:
+        with entry.folder.opened(self._trusted_uids) as folder:
+            yield folder
+
+    def _remove_made_folders(self) -> None:
+        """Remove what was made, innermost first, unless somebody put something there."""
+        made = sorted({entry.folder for entry in self.entries if entry.folder.make}, key=lambda each: len(each.make))
+        for folder in reversed(made):
+            for depth in reversed(range(len(folder.make))):
+                above = FolderReference(**{**folder.__dict__, "make": folder.make[:depth]})
+                with contextlib.suppress(OSError, DeployError), above.opened(self._trusted_uids) as parent:
+                    if parent is not None:
+                        parent.remove_folder(folder.make[depth])
+
+    def _put_back_or_say(self, entry: JournalEntry) -> str:
         try:
             self._put_back(entry)
         except (OSError, DeployError) as error:
             text = error.message if isinstance(error, DeployError) else error.strerror
-            return f"{entry['path']} is {self._how(entry)} ({text})"
+            return f"{entry.path} is {self._state_of(entry)} ({text})"
         return ""
 
-    def _put_back(self, entry: dict[str, Any]) -> None:
-        path, temporary = Path(entry["path"]), Path(entry["temporary"])
-        if entry["old"] is None and not path.parent.is_dir():
-            return  # a folder that was to be made and never was
-        remove(temporary)
-        old = self._journal.old(entry)
-        if old is None:
-            remove(path)
-        elif look(path) != old:
-            stage(temporary, old.data, old.meta)
-            swap(temporary, path)
+    def _put_back(self, entry: JournalEntry) -> None:
+        with self._opened(entry) as folder:
+            if folder is None:
+                return  # a folder that was to be made and never was
+            old = self._journal.old(entry)
+            found = None
+            with contextlib.suppress(DeployError):  # no file, or none that may be read: it is replaced, never opened
+                found = folder.read(entry.name)
+            if old is None:
+                folder.remove(entry.name)
+            elif found is None or found.data != old.data or not found.metadata.satisfies(old.metadata):
+                folder.stage(entry.temporary, old.data, old.metadata)
+                folder.replace(entry.temporary, entry.name)
+            try:
+                folder.remove(entry.temporary)
+            except OSError as error:  # a disk that is read-only by now; or a folder, and then it is not ours
+                self.left_behind.append(f"{folder.path / entry.temporary} ({error.strerror})")
 
-    def _how(self, entry: dict[str, Any]) -> str:
+    def _state_of(self, entry: JournalEntry) -> str:
         try:
-            seen = look(Path(entry["path"]))
-        except DeployError:
+            with self._opened(entry) as folder:
+                found = folder.read(entry.name) if folder else None
+        except (DeployError, OSError):
             return "unreadable"
-        if seen is None:
-            return "missing" if entry["old"] else "absent as before"
-        return "old" if entry["old"] and seen.sha256 == entry["old"]["sha256"] else "not the old one"
+        if found is None:
+            return "missing" if entry.old else "absent as before"
+        return "old" if entry.old and found.sha256 == entry.old["sha256"] else "not the old one"

@@ -8,13 +8,13 @@ import socket
 import subprocess
 import time
 
-from pki import material
+from pki import files_of, material
 
-from certbot_garr_tcs.deploy.delivery import Hands
-from certbot_garr_tcs.deploy.ledger import Ledger
-from certbot_garr_tcs.deploy.material import fingerprint_of
+from certbot_garr_tcs.deploy.certificate import fingerprint_of
+from certbot_garr_tcs.deploy.environment import Environment
+from certbot_garr_tcs.deploy.installer import Installer
 from certbot_garr_tcs.deploy.probe import served_leaf
-from certbot_garr_tcs.deploy.rollout import Rollout
+from certbot_garr_tcs.deploy.records import DeploymentRecords
 from certbot_garr_tcs.deploy.section import target_from_keys
 from certbot_garr_tcs.state import StateFolder
 
@@ -88,8 +88,8 @@ class Site:
         return self
 
     def process(self):
-        """Return a Rollout with real hands."""
-        return Rollout(self.state, [self.target], lambda _: self.lineage, Hands(self.told.append))
+        """Return an Installer with the real environment."""
+        return Installer(self.state, [self.target], lambda _: files_of(self.lineage), Environment(self.told.append))
 
     def renew(self, **how):
         """Put a fresh certificate into the lineage."""
@@ -118,4 +118,4 @@ class Site:
 
     def entry(self):
         """Return the ledger's entry."""
-        return Ledger(self.state).read(self.target)
+        return DeploymentRecords(self.state).read(self.target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import shutil
 import ssl
 import subprocess
@@ -237,7 +238,7 @@ def test_a_certificate_of_no_lineage_is_refused(practice_ca, certbot, nginx):
     )
     assert result.returncode == 1
     assert "is of no lineage" in result.output
-    assert "certbot install --cert-name NAME" in result.output
+    assert "certbot install -i garr-tcs --cert-name NAME" in result.output
     assert nginx.served() == before
 
 
@@ -273,14 +274,60 @@ def test_a_wrong_target_says_what_is_wrong_and_the_certificate_is_kept(practice_
     assert x509.load_pem_x509_certificate(certbot.live(NAME).read_bytes())
 
 
-def test_two_certbots_of_two_folders_do_not_meet(practice_ca, tmp_path, certbot, nginx):
+def test_two_certbots_of_two_folders_take_turns(practice_ca, tmp_path, certbot, nginx):
     """Two Certbots with folders of their own deploy to one target, one after the other, whole each time."""
     other = CertbotRunner(certbot.bound.executable, tmp_path / "second")
     for runner in (certbot, other):
         runner.use(practice_ca, nginx.section())
         runner.run("certonly", "-n", "-a", "garr-tcs", "-d", NAME)
-    command = ("install", "-n", "--garr-tcs", "--cert-name", NAME)
-    with certbot.bound.start(*command) as one, other.bound.start(*command) as two:
-        assert [one.wait(60), two.wait(60)] == [0, 0], (one.communicate(), two.communicate())
-    time.sleep(0.2)
-    assert nginx.served() in {current(certbot), current(other)}
+    for runner in (certbot, other, certbot):
+        runner.run("install", "-n", "--garr-tcs", "--cert-name", NAME)
+        assert nginx.served() == current(runner)
+
+
+def kill_between_files_and_reload(certbot, nginx):
+    """Start a renewal and kill it when its files are there and its service does not know them."""
+    before = nginx.cert.stat().st_ino
+    process = certbot.bound.start("renew", "--force-renewal", "--no-random-sleep-on-renew")
+    deadline = time.monotonic() + 60
+    while nginx.cert.stat().st_ino == before:
+        assert time.monotonic() < deadline, "nothing was written"
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+
+
+def test_recovery_does_not_wait_for_the_ca(make_practice_ca, certbot, nginx):
+    """What was interrupted is put back although the renewal that follows gets no answer."""
+    ca = make_practice_ca()
+    certbot.use(ca, nginx.section())
+    certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
+    old = nginx.cert.read_bytes(), nginx.key.read_bytes()
+    certbot.use(ca, nginx.section(test="sleep 10"))
+    kill_between_files_and_reload(certbot, nginx)
+    assert (nginx.cert.read_bytes(), nginx.key.read_bytes()) != old
+    ca.stop()
+    certbot.use(ca, nginx.section())
+    result = certbot.run("renew", "--force-renewal", check=False)
+    assert result.returncode == 1
+    assert "put back the old files of [deploy www]" in result.output
+    assert (nginx.cert.read_bytes(), nginx.key.read_bytes()) == old
+
+
+def test_the_command_that_gives_a_deployment_up_works_when_typed(practice_ca, certbot, nginx):
+    """Its folder is gone with its disk: certbot renew names the command, and exits 1 until it was typed."""
+    place = nginx.folder / "place"
+    place.mkdir(mode=0o755)
+    section = nginx.section(fullchain=place / "www.pem", key=place / "www.key", test="sleep 10", reload="true")
+    certbot.use(practice_ca, section.replace("probe", "# probe"))
+    certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
+    nginx.cert = place / "www.pem"
+    kill_between_files_and_reload(certbot, nginx)
+    place.rename(nginx.folder / "gone")
+    place.mkdir(mode=0o755)
+    stuck = certbot.run("renew", check=False)
+    assert stuck.returncode == 1
+    (command,) = set(re.findall(r"certbot (install -i garr-tcs --cert-name \S+)", " ".join(stuck.output.split())))
+    certbot.run(*command.split(), "-n")
+    assert nginx.cert.read_bytes() == certbot.live(NAME, "fullchain").read_bytes()
+    assert certbot.run("renew").returncode == 0

@@ -152,7 +152,7 @@ def test_a_deployment_killed_between_files_and_reload_is_mended(site):
     assert site.served() == old
     site.process().converge(LINEAGE)
     assert site.served() == new.fingerprint
-    assert "put back the old files of [deploy site]: a deployment was cut short" in site.told
+    assert "put back the old files of [deploy site]: a deployment was interrupted" in site.told
 
 
 def test_a_deployment_killed_anywhere_leaves_nginx_serving(site):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from pki import material
 
-from certbot_garr_tcs.deploy.ledger import Entry
-from certbot_garr_tcs.deploy.plan import plan
-from certbot_garr_tcs.deploy.reading import lineage_of, read_material
+from certbot_garr_tcs.deploy.plan import OwnFiles, inspect
+from certbot_garr_tcs.deploy.reading import Lineages
 from certbot_garr_tcs.deploy.targets import Output, Target
 from certbot_garr_tcs.errors import DeployError
 
@@ -39,7 +38,7 @@ def certbot(tmp_path):
 def test_a_lineage_is_read_whole(certbot):
     """Bytes, name and where it was read."""
     root, made = certbot
-    read = read_material(root / "renewal", NAME)
+    read = Lineages(root / "renewal").find(NAME).bundle
     assert (read.lineage, read.fingerprint, read.key_pem) == (NAME, made.fingerprint, made.key_pem)
     assert read.fullchain_pem == made.fullchain_pem
     assert read.live == root / "live" / NAME
@@ -51,13 +50,13 @@ def test_no_target_writes_into_a_lineage(certbot, folder):
     root, _ = certbot
     place = root / folder / NAME / "copy.pem"
     target = Target("www", NAME, (Output("cert", place, 0o644),), root / "ini")
-    with pytest.raises(DeployError, match=r"copy.pem is lineage www.example.it itself"):
-        plan(target, read_material(root / "renewal", NAME), Entry("www", "ini", NAME))
+    with pytest.raises(DeployError, match=r"copy.pem is below .*, which is Certbot's own"):
+        inspect(target, OwnFiles((), ()), Lineages(root / "renewal").find(NAME).live)
 
 
 def test_a_lineage_that_was_deleted_is_none(certbot):
     """A target of it has nothing to do."""
-    assert read_material(certbot[0] / "renewal", "gone.example.it") is None
+    assert Lineages(certbot[0] / "renewal").find("gone.example.it") is None
 
 
 def test_a_lineage_with_a_missing_file_is_named(certbot):
@@ -65,15 +64,15 @@ def test_a_lineage_with_a_missing_file_is_named(certbot):
     root, _ = certbot
     (root / "archive" / NAME / "chain1.pem").unlink()
     with pytest.raises(DeployError, match=r"lineage www.example.it: cannot read .*chain.pem: No such file"):
-        read_material(root / "renewal", NAME)
+        _ = Lineages(root / "renewal").find(NAME).bundle
 
 
 def test_a_path_tells_its_lineage(certbot):
     """live/ and archive/ are of a lineage; anything else is refused with the way to say it."""
     root, _ = certbot
     for path in (root / "live" / NAME / "cert.pem", root / "archive" / NAME / "cert1.pem"):
-        assert lineage_of(path, root / "renewal") == NAME
+        assert Lineages(root / "renewal").name_of(path) == NAME
     elsewhere = root / "elsewhere" / NAME / "cert.pem"
     for path in (elsewhere, root / "cert.pem"):
-        with pytest.raises(DeployError, match=r"is of no lineage.*certbot install --cert-name NAME"):
-            lineage_of(path, root / "renewal")
+        with pytest.raises(DeployError, match=r"is of no lineage.*certbot install -i garr-tcs --cert-name NAME"):
+            Lineages(root / "renewal").name_of(path)

@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from certbot_garr_tcs.deploy import services
-from certbot_garr_tcs.deploy.material import fingerprint_of
+from certbot_garr_tcs.deploy.certificate import fingerprint_of
 from certbot_garr_tcs.deploy.probe import name_for_sni, served_leaf, wait_until_served
 from certbot_garr_tcs.deploy.services import CommandRed, _environment, run
 from certbot_garr_tcs.deploy.starttls import starttls

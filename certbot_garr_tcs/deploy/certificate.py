@@ -1,4 +1,4 @@
-"""Tell whether what a lineage offers fits together, before anything of it is written (pure)."""
+"""Check that certificate, chain and key of a lineage fit together, before anything of them is written (pure)."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 from certbot_garr_tcs.errors import DeployError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Material:
-    """Hold what one lineage offers, read once.
+class CertificateBundle:
+    """Certificate, chain and key of one lineage, read once.
 
     ``lineage``: its name. The four PEM texts are Certbot's cert, chain, fullchain and privkey. ``names``:
     what the certificate must cover; empty asks nothing. ``live``: the folder it was read from; no target may
@@ -47,7 +48,7 @@ class Material:
             block = _CERTIFICATE.findall(self.cert_pem)[0]
             return fingerprint_of(base64.b64decode(b"".join(block.split(b"\n")[1:-1])))
         except (IndexError, ValueError) as error:
-            raise DeployError(f"lineage {self.lineage}: cert.pem holds no certificate", _look(self)) from error
+            raise DeployError(f"lineage {self.lineage}: cert.pem holds no certificate", _hint(self)) from error
 
 
 def fingerprint_of(der: bytes) -> str:
@@ -55,8 +56,8 @@ def fingerprint_of(der: bytes) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
-def _look(material: Material) -> str:
-    return f"Look at it with: certbot certificates --cert-name {material.lineage}"
+def _hint(bundle: CertificateBundle) -> str:
+    return f"Look at it with: certbot certificates --cert-name {bundle.lineage}"
 
 
 def load_certificates(pem: bytes) -> list[x509.Certificate]:
@@ -123,21 +124,21 @@ def _wrong_with_time(what: str, certificate: x509.Certificate, now_seconds: floa
     return [f"{what} expired at {ends:%Y-%m-%d %H:%M} UTC"] if now >= ends else []
 
 
-def problems(material: Material, now_seconds: float) -> list[str]:
+def problems(bundle: CertificateBundle, now_seconds: float) -> list[str]:
     """Return what keeps the lineage from being deployed, in words; an empty list is good.
 
     The key is the certificate's, the chain leads upwards from the certificate without a gap, fullchain is
     both in that order, all of them are valid now, and the certificate covers ``names``. Nothing is said about trust.
     """
     try:
-        leaves, chain = load_certificates(material.cert_pem), load_certificates(material.chain_pem)
-        fullchain = load_certificates(material.fullchain_pem)
+        leaves, chain = load_certificates(bundle.cert_pem), load_certificates(bundle.chain_pem)
+        fullchain = load_certificates(bundle.fullchain_pem)
     except ValueError:
         return ["a certificate in it cannot be parsed"]
     if len(leaves) != 1:
         return [f"cert.pem holds {len(leaves)} certificates instead of one"]
     leaf = leaves[0]
-    found = _wrong_with_key(material.key_pem, leaf)
+    found = _wrong_with_key(bundle.key_pem, leaf)
     found += [
         f"certificate {number} of chain.pem ({upper.subject.rfc4514_string()}) did not sign the one "
         f"below it, which is from {lower.issuer.rfc4514_string()}"
@@ -150,7 +151,7 @@ def problems(material: Material, now_seconds: float) -> list[str]:
     for number, upper in enumerate(chain, 1):
         title = f"certificate {number} of chain.pem ({upper.subject.rfc4514_string()})"
         found += _wrong_with_time(title, upper, now_seconds)
-    missing = [name for name in material.names if not covered(name, _names(leaf))]
+    missing = [name for name in bundle.names if not covered(name, _names(leaf))]
     if missing:
         found.append(f"cert.pem does not cover {', '.join(missing)}")
     return found
@@ -167,13 +168,57 @@ def validity(certificate: x509.Certificate) -> tuple[dt.datetime, dt.datetime]:
     )
 
 
-def check(material: Material, now_seconds: float) -> None:
+def check(bundle: CertificateBundle, now_seconds: float) -> None:
     """Raise DeployError with everything that ``problems`` finds."""
-    found = problems(material, now_seconds)
+    found = problems(bundle, now_seconds)
     if found:
-        raise DeployError(f"lineage {material.lineage}: {'; '.join(found)}", _look(material))
+        raise DeployError(f"lineage {bundle.lineage}: {'; '.join(found)}", _hint(bundle))
 
 
-def dns_names(material: Material) -> tuple[str, ...]:
+def dns_names(bundle: CertificateBundle) -> tuple[str, ...]:
     """Return the certificate's names, sorted, for a probe that has to choose one for SNI."""
-    return tuple(sorted(_names(load_certificates(material.cert_pem)[0])))
+    return tuple(sorted(_names(load_certificates(bundle.cert_pem)[0])))
+
+
+@dataclass(frozen=True)
+class FilesOnDisk:
+    """What a target's files hold, or held: the leaf and the private key, as far as they can be read."""
+
+    leaf: x509.Certificate | None
+    problem: str = ""
+
+
+def read_files(files: Iterable[tuple[str, bytes]], password: bytes | None) -> FilesOnDisk:
+    """Read a target's files; ``files``: what each holds (``cert``, ``key``, …), and its bytes.
+
+    A key that needs a password is not looked into.
+    """
+    certificates: list[x509.Certificate] = []
+    keys: list[Any] = []
+    try:
+        for kind, data in files:
+            if kind == "pkcs12":
+                key, certificate, _ = pkcs12.load_key_and_certificates(data, password)
+                keys += [key] if key else []
+                certificates += [certificate] if certificate else []
+            elif kind in ("cert", "fullchain", "combined"):
+                certificates += load_certificates(data) if kind == "combined" else load_certificates(data)[:1]
+            if kind in ("key", "combined") and b"ENCRYPTED" not in data:
+                keys.append(serialization.load_pem_private_key(_CERTIFICATE.sub(b"", data), None))
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return FilesOnDisk(None, "they cannot be read")
+    leaf = next(iter(certificates), None)
+    for key in keys:
+        own = [each for each in certificates if _spki(each.public_key()) == _spki(key.public_key())]
+        if certificates and not own:
+            return FilesOnDisk(None, "their key is not that of their certificate")
+        leaf = next(iter(own), leaf)
+    return FilesOnDisk(leaf)
+
+
+def problem_of_old_files(files: Iterable[tuple[str, bytes]], password: bytes | None, now_seconds: float) -> str:
+    """Return why what once stood in a target's files must not be put there again; empty where nothing is wrong."""
+    found = read_files(files, password)
+    if found.problem or found.leaf is None:
+        return found.problem
+    return "".join(_wrong_with_time("their certificate", found.leaf, now_seconds))

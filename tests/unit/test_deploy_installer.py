@@ -9,18 +9,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from folders import open_folder
 from pki import authorities, key_pem_of, material, new_key, with_chain
-from service import Host
+from service import Host, file_at
 
-from certbot_garr_tcs.deploy.files import look
-from certbot_garr_tcs.deploy.ledger import Entry, Ledger
-from certbot_garr_tcs.deploy.locks import Locks
-from certbot_garr_tcs.deploy.plan import plan
+from certbot_garr_tcs.deploy.folders import FolderReference
+from certbot_garr_tcs.deploy.locks import WAIT_SECONDS, TargetLocks
+from certbot_garr_tcs.deploy.plan import OwnFiles, inspect
+from certbot_garr_tcs.deploy.records import DeploymentRecord, DeploymentRecords, identity_of
 from certbot_garr_tcs.deploy.targets import Output
 from certbot_garr_tcs.deploy.transaction import Change, Journal, Transaction
 from certbot_garr_tcs.errors import DeployError, GarrTcsError
-from certbot_garr_tcs.state import StateFolder
 
 LINEAGE = "www.example.it"
 
@@ -39,7 +37,7 @@ def deployed(host):
 
 
 def entry_of(host, number=0):
-    return Ledger(host.state).read(host.targets[number])
+    return DeploymentRecords(host.state).read(host.targets[number])
 
 
 def calls(host, name="www"):
@@ -71,8 +69,8 @@ def no_leftovers(host):
 def test_run_deploys(host):
     """deploy_cert, save and restart write, test, reload, probe and commit, in this order."""
     process = host.process()
-    process.remember(LINEAGE)
-    process.remember(LINEAGE)
+    process.deploy_cert(LINEAGE)
+    process.deploy_cert(LINEAGE)
     process.save()
     assert calls(host) == ["test", "test"]
     process.restart()
@@ -81,7 +79,7 @@ def test_run_deploys(host):
     assert host.told == ["deployed to [deploy www]: lineage www.example.it"]
     entry = entry_of(host)
     assert (entry.outcome, entry.fingerprint) == ("deployed", host.lineages[LINEAGE].fingerprint)
-    assert look(host.services["www"].key).meta.mode == 0o600
+    assert file_at(host.services["www"].key).metadata.mode == 0o600
     assert no_leftovers(host)
 
 
@@ -112,7 +110,7 @@ def test_what_is_right_already_costs_nothing(deployed):
     deployed.process().converge(LINEAGE)
     deployed.process().restart()
     process = deployed.process()
-    process.remember(LINEAGE)
+    process.deploy_cert(LINEAGE)
     process.save()
     process.restart()
     process.recover()
@@ -134,7 +132,7 @@ def test_drift_is_repaired(deployed, drift):
     drift(deployed.services["www"])
     deployed.process().converge(LINEAGE)
     assert deployed.serves(deployed.lineages[LINEAGE])
-    assert look(deployed.services["www"].key).meta.mode == 0o600
+    assert file_at(deployed.services["www"].key).metadata.mode == 0o600
 
 
 def test_a_repair_is_no_deployment_to_go_back_to(deployed):
@@ -186,7 +184,7 @@ def test_red_before_and_after_is_put_back(deployed, door):
     service = deployed.services["www"]
     service.config_red = True
     process = deployed.process()
-    process.remember(LINEAGE)
+    process.deploy_cert(LINEAGE)
     with pytest.raises(DeployError, match=r"\[deploy www\]: .*no good; it was red before we came, too; the old files"):
         getattr(process, door)(*([] if door == "save" else [LINEAGE]))
     assert deployed.serves(old)
@@ -286,7 +284,7 @@ def test_one_bad_target_does_not_hold_up_the_others(tmp_path):
     new = host.put_lineage(material())
     host.services["bad"].config_red = True
     process = host.process()
-    process.remember(LINEAGE)
+    process.deploy_cert(LINEAGE)
     with pytest.raises(DeployError, match=r"\[deploy bad\]"):
         process.save()
     assert host.serves(new, "good")
@@ -336,7 +334,7 @@ def test_a_crash_before_the_reload_is_recovered_by_the_next_run(deployed):
     deployed.told.clear()
     deployed.process().converge(LINEAGE)
     assert deployed.serves(new)
-    assert deployed.told[0] == "put back the old files of [deploy www]: a deployment was cut short"
+    assert deployed.told[0] == "put back the old files of [deploy www]: a deployment was interrupted"
 
 
 def test_a_crash_after_the_reload_owes_one(deployed):
@@ -345,7 +343,7 @@ def test_a_crash_after_the_reload_owes_one(deployed):
     deployed.put_lineage(material())
     cut_short(deployed)
     journal = Journal(deployed.state)
-    Transaction.resume(journal, journal.unfinished()[0]).mark()
+    Transaction.resume(journal, journal.unfinished()[0], frozenset()).mark_reloading()
     deployed.put_lineage(old)
     calls(deployed)
     deployed.process().converge(LINEAGE)
@@ -362,10 +360,9 @@ def test_an_unfinished_target_that_left_the_file_is_put_back_too(deployed):
     cut_short(deployed)
     deployed.services["www"].key.unlink()
     deployed.services["www"].key.mkdir()
-    deployed.told.clear()
     deployed.process([]).recover()
-    assert deployed.told[0].startswith(
-        "[deploy www] is in no file any more: cannot put back every file of [deploy www]"
+    assert deployed.warned[0].startswith(
+        "a target that is in no file any more: cannot put back every file of [deploy www]"
     )
     for act in (lambda: deployed.process().recover(), lambda: deployed.process().converge(LINEAGE)):
         with pytest.raises(DeployError, match=r"cannot put back every file"):
@@ -438,16 +435,16 @@ def test_an_interrupt_without_files_is_passed_on(host):
 
 def test_a_ledger_that_cannot_be_read_or_written_is_named(deployed):
     """Each of them says where it is and what to do."""
-    ledger = Ledger(deployed.state)
+    records = DeploymentRecords(deployed.state)
     path = next(deployed.state.path.glob("deployed-*.json"))
     path.write_text('["no entry"]')
-    with pytest.raises(GarrTcsError, match=r"cannot read the ledger .*Move it away"):
-        ledger.read(deployed.targets[0])
+    with pytest.raises(GarrTcsError, match=r"cannot read the record .*Move it away"):
+        records.read(deployed.targets[0])
     path.unlink()
     path.mkdir()
-    with pytest.raises(DeployError, match=r"cannot keep the ledger of \[deploy www\] in .*: Is a directory"):
-        ledger.write(deployed.targets[0], Entry("www", "/x", LINEAGE))
-    ledger.owe_reload("nobody")
+    with pytest.raises(DeployError, match=r"cannot write the record of \[deploy www\] in .*: Is a directory"):
+        records.write(identity_of(deployed.targets[0]), DeploymentRecord("www", "/x", LINEAGE))
+    records.mark_reload_pending("nobody")
     assert list(deployed.state.path.glob("deployed-nobody*")) == []
 
 
@@ -464,25 +461,10 @@ def as_nobody(act):
 
 def test_only_root_gives_files_away(host):
     """Another user is told so before anything is written."""
-    place = Path("/tmp/garr-tcs-test-writes-nothing-here")  # which anybody may look into
+    place = Path("/usr/garr-tcs-test-writes-nothing-here")  # which anybody may look into
     target = replace(host.targets[0], owner="0", outputs=(Output("cert", place, 0o644),))
     with pytest.raises(DeployError, match=r"only root can give .* to 0. Run Certbot as root"):
-        as_nobody(lambda: plan(target, host.lineages[LINEAGE], Entry("www", "/x", LINEAGE)))
-
-
-def test_a_folder_that_cannot_be_locked_is_named(host):
-    """Locking needs leave to read the folder."""
-    with open_folder() as place:
-        work, folder = place / "work", place / "closed"
-        folder.mkdir()
-        work.mkdir()
-        work.chmod(0o777)
-        folder.chmod(0o311)
-        target = replace(host.targets[0], outputs=(Output("cert", folder / "x", 0o644),))
-        locks = Locks(StateFolder(work), lambda: 0.0, lambda _: None)
-        with pytest.raises(DeployError, match=r"cannot open the folder .*closed: Permission denied"):
-            as_nobody(lambda: locks.take([target]))
-        locks.release()
+        as_nobody(lambda: inspect(target, OwnFiles((), ()), None))
 
 
 def test_a_place_that_was_good_once_and_is_not_any_more_is_told(deployed):
@@ -506,12 +488,11 @@ def test_rollback_brings_back_the_former_deployment_and_holds_it(deployed):
     assert deployed.serves(old)
     assert entry_of(deployed).hold == bad.fingerprint
     assert entry_of(deployed).fingerprint == old.fingerprint
-    deployed.told.clear()
     deployed.process().converge(LINEAGE)
-    assert deployed.told == [
+    assert deployed.warned == [
         (
             "[deploy www] is held at what certbot rollback brought back, until lineage www.example.it has a newer "
-            "certificate; certbot install ends the hold"
+            "certificate; certbot install -i garr-tcs --cert-name www.example.it ends the hold"
         )
     ]
     assert deployed.serves(old)
@@ -529,7 +510,7 @@ def test_install_ends_the_hold(deployed):
     process.restore(1)
     process.restart()
     process = deployed.process()
-    process.remember(LINEAGE)
+    process.deploy_cert(LINEAGE)
     process.save()
     process.restart()
     assert deployed.serves(bad)
@@ -543,7 +524,7 @@ def test_rollback_twice_is_refused(deployed):
     process.restore(1)
     process.restart()
     process = deployed.process()
-    with pytest.raises(DeployError, match=r"the last one is undone already. Run certbot install"):
+    with pytest.raises(DeployError, match=r"the last one is undone already. certbot install -i garr-tcs"):
         process.restore(1)
     process.restart()
     with pytest.raises(DeployError, match=r"cannot go back 2 deployments"):
@@ -596,14 +577,17 @@ def test_a_rollback_without_its_lineage_still_works(deployed):
         (lambda _, target: replace(target, owner="nobody-here"), "there is no user nobody-here on this machine"),
         (lambda _, target: replace(target, owner="0", group="no-such"), "there is no group no-such on this"),
         (lambda host, target: (host.services["www"].key.mkdir(), target)[1], "www.key is a folder"),
-        (lambda host, target: (host.tls.chmod(0o777), target)[1], "no key is put into .*tls: others than its key"),
+        (
+            lambda host, target: (host.tls.chmod(0o777), target)[1],
+            r"www.crt is not safe: others can write to .*tls \(drwxrwxrwx\)",
+        ),
         (
             lambda host, target: replace(target, outputs=(Output("cert", host.tls / "no" / "x", 0o644),)),
             "there is no folder .*/tls/no. Run: mkdir -p",
         ),
         (
             lambda host, target: replace(target, mkdir=True, outputs=(Output("cert", host.work / "f" / "x", 0o644),)),
-            "cannot read .*f/x: Not a directory",
+            "f is no folder. Name a path below a folder",
         ),
         (
             lambda host, target: replace(
@@ -617,7 +601,7 @@ def test_a_rollback_without_its_lineage_still_works(deployed):
         ),
         (
             lambda host, target: replace(target, outputs=(Output("cert", host.work / "live" / "x", 0o644),)),
-            "x is lineage www.example.it itself",
+            "x is below .*live, which is Certbot's own",
         ),
     ],
 )
@@ -679,7 +663,11 @@ def test_a_keystore_is_written_once(host):
 
 @pytest.mark.parametrize(
     ("text", "mode", "expected"),
-    [("\n", 0o600, "password is empty"), ("x", 0o604, "others can read"), (None, 0, "cannot read .*password: No such")],
+    [
+        ("\n", 0o600, "password is empty"),
+        ("x", 0o604, "has mode 0604: others than its owner can"),
+        (None, 0, "cannot read .*password: No such"),
+    ],
 )
 def test_a_password_file_must_be_there_closed_and_full(host, text, mode, expected):
     """An empty, open or missing password file stops the target, and shows nothing of it."""
@@ -726,7 +714,7 @@ def test_a_target_with_neither_test_nor_reload_is_only_written(host):
     )
     host.process([target]).converge(LINEAGE)
     host.process([target]).converge(LINEAGE)
-    assert look(host.tls / "grid" / "hostkey.pem").meta.mode == 0o400
+    assert file_at(host.tls / "grid" / "hostkey.pem").metadata.mode == 0o400
     assert host.services["www"].calls == []
 
 
@@ -734,29 +722,38 @@ def test_owner_and_mode_stay_where_the_section_says_nothing(host):
     """A numeric owner is taken as it is; without one the file keeps its own."""
     own = replace(host.targets[0], owner=str(os.geteuid()), group=str(os.getegid()))
     host.process([own]).converge(LINEAGE)
-    assert look(host.services["www"].key).meta.uid == os.geteuid()
+    assert file_at(host.services["www"].key).metadata.uid == os.geteuid()
 
 
-def test_another_work_dir_waits_for_the_folder(host, tmp_path):
-    """Two Certbots with different --work-dir do not write to one folder at once; the later one gives up."""
-    process = host.process()
-    process.renew_deploy(LINEAGE)
-    other = Host(tmp_path)
-    other.work = tmp_path / "other-work"
-    other.put_lineage(host.lineages[LINEAGE])
-    with pytest.raises(DeployError, match=r"another process is deploying to .*tls. Wait for it"):
-        other.process().converge(LINEAGE)
-    assert other.seconds >= 120
-    process.restart()
-    other.process().converge(LINEAGE)
-    assert other.serves(host.lineages[LINEAGE])
+def test_a_busy_target_costs_only_itself(tmp_path):
+    """Where another process deploys to a target, the others are deployed first, and it is waited for, not for ever."""
+    host = Host(tmp_path, "busy", "free")
+    new = host.put_lineage(material())
+    other = TargetLocks(host.state, lambda: 0.0, lambda _: None)
+    other.take(identity_of(host.targets[0]), "")
+    served_while_waiting = []
+
+    def sleep(seconds):
+        served_while_waiting.append(host.serves(new, "free"))
+        host.seconds += seconds
+
+    host.sleep = sleep
+    with pytest.raises(DeployError, match=r"^\[deploy busy\]: another process is deploying to it. Wait for it, then"):
+        host.process().converge(LINEAGE)
+    assert host.serves(new, "free")
+    assert not host.services["busy"].cert.exists()
+    assert host.seconds >= WAIT_SECONDS
+    assert served_while_waiting[0], "the busy target was waited for before the other was deployed"
+    other.release_all()
+    host.process().converge(LINEAGE)
+    assert host.serves(new, "busy")
 
 
 def test_the_ledger_lists_every_target(deployed):
     """Monitoring sees all of them, those that left the file too."""
-    entries = Ledger(deployed.state).all()
+    entries = DeploymentRecords(deployed.state).all()
     assert [(entry.title, entry.outcome, entry.lineage) for entry in entries] == [("[deploy www]", "deployed", LINEAGE)]
-    assert Ledger(replace_state(deployed)).all() == []
+    assert DeploymentRecords(replace_state(deployed)).all() == []
 
 
 def replace_state(host):
@@ -777,4 +774,4 @@ def test_no_secret_is_in_ledger_or_messages(deployed):
 
 def test_a_change_is_a_removal_without_data():
     """A restored deployment may have had a file less."""
-    assert "key" not in repr(Change(Path("/x"), b"key", None))
+    assert "key" not in repr(Change("cert", FolderReference("/"), "x", b"key", None))

@@ -1,12 +1,12 @@
-"""At a glance: nothing is read where no mark of any file has changed."""
+"""Nothing is read where stat(2) says that no file has changed."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from certbot_garr_tcs.deploy.glance import SETTLED_SECONDS, Glances
-from certbot_garr_tcs.deploy.ledger import document_of
+from certbot_garr_tcs.deploy.records import document_of
+from certbot_garr_tcs.deploy.stat_cache import SETTLED_SECONDS, StatCache
 from certbot_garr_tcs.deploy.targets import Output, Target
 from certbot_garr_tcs.lineages import PIECES
 from certbot_garr_tcs.state import StateFolder
@@ -29,11 +29,11 @@ class Place:
         self.state.write(document_of(self.target), {})
         self.now_seconds = self.cert.stat().st_ctime + SETTLED_SECONDS + 60
 
-    def glances(self) -> Glances:
-        return Glances(self.state, lambda: self.now_seconds)
+    def cache(self) -> StatCache:
+        return StatCache(self.state, lambda: self.now_seconds)
 
     def right(self) -> bool:
-        return self.glances().is_right(self.target, self.live)
+        return self.cache().is_unchanged(self.target, self.live)
 
 
 @pytest.fixture
@@ -44,13 +44,13 @@ def place(tmp_path):
 def test_what_was_found_right_is_right_until_a_mark_changes(place):
     """The next process needs no more than marks; remembering the same again writes nothing."""
     assert not place.right()
-    glances = place.glances()
-    glances.remember(place.target, place.live)
-    assert glances.is_right(place.target, place.live)
+    cache = place.cache()
+    cache.remember(place.target, place.live)
+    assert cache.is_unchanged(place.target, place.live)
     assert place.right()
-    document = place.state.path / "glances.json"
+    document = place.state.path / "stat-cache.json"
     before = document.stat().st_ino
-    place.glances().remember(place.target, place.live)
+    place.cache().remember(place.target, place.live)
     assert document.stat().st_ino == before
 
 
@@ -69,14 +69,14 @@ def test_what_was_found_right_is_right_until_a_mark_changes(place):
 )
 def test_every_change_is_looked_into(place, change):
     """Bytes, mode, lineage, section, password and ledger: whatever decides the target is among the marks."""
-    place.glances().remember(place.target, place.live)
+    place.cache().remember(place.target, place.live)
     change(place)
     assert not place.right()
 
 
 def test_the_time_of_a_file_can_be_set_back_but_not_the_mark(place):
     """Who writes the same number of bytes and sets the time back is found by ctime."""
-    place.glances().remember(place.target, place.live)
+    place.cache().remember(place.target, place.live)
     seen = place.cert.stat()
     place.cert.write_text("AS IT WAS")
     os.utime(place.cert, ns=(seen.st_atime_ns, seen.st_mtime_ns))
@@ -87,5 +87,5 @@ def test_the_time_of_a_file_can_be_set_back_but_not_the_mark(place):
 def test_fresh_files_are_not_trusted(place):
     """Within a tick of the clock a file may change without another mark."""
     place.now_seconds = place.cert.stat().st_ctime + SETTLED_SECONDS / 2
-    place.glances().remember(place.target, place.live)
+    place.cache().remember(place.target, place.live)
     assert not place.right()

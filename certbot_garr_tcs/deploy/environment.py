@@ -1,0 +1,33 @@
+"""Side effects that a deployment needs; tests replace them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from certbot_garr_tcs.deploy.probe import Looker, served_leaf
+from certbot_garr_tcs.deploy.services import Runner, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Messages, commands, network, and clocks (wall and steady, both in seconds).
+
+    ``notify`` is for what went as it should; ``warn`` for what the administrator has to hear, also of ``certbot -q``,
+    which shows nothing below an error.
+    """
+
+    notify: Callable[[str], None]
+    warn: Callable[[str], None] = logger.error
+    run: Runner = run
+    fetch_certificate: Looker = served_leaf
+    now: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep

@@ -1,0 +1,428 @@
+"""Attacks of a service's own user on Certbot, which runs as root: none gains anything outside the service's folder.
+
+The attacker is ``nobody``: owns the target's folder and the folder above it, runs programs at any moment, has prepared
+what it likes, answers at the probed port and decides what the config test prints. Root types ``certbot run``, ``certbot
+renew`` and ``certbot rollback`` only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import pwd
+import stat
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - a dataclass reads it
+
+import pytest
+from folders import open_folder
+from needs import free_port, need, need_root
+
+pytestmark = pytest.mark.integration
+
+NAME = "www.practice.example"
+ATTACKER = pwd.getpwnam("nobody")
+
+# Waits until root has put another file in the place of server.crt (or of what it links to), then moves the folder
+# away and leaves a link to a folder of root's in its place.
+SWAP = """
+import os, sys, time
+folder, elsewhere, ready = sys.argv[1:]
+names = ("server.crt", "server.key", "zz.sh")
+def marks():
+    found = []
+    for name in names:
+        try:
+            found.append(os.lstat(f"{folder}/{name}").st_ino)
+        except OSError:
+            found.append(0)
+    return found
+before = marks()
+open(ready, "w").close()
+while marks() == before:
+    time.sleep(0.0005)
+os.rename(folder, folder + ".away")
+os.symlink(elsewhere, folder)
+"""
+
+# Answers every connection with what begins like a TLS record, then one byte a second.
+DRIP = """
+import socket, sys, threading, time
+port, ready, greeting = int(sys.argv[1]), sys.argv[2], bytes.fromhex(sys.argv[3])
+server = socket.create_server(("127.0.0.1", port))
+open(ready, "w").close()
+def serve(sock):
+    try:
+        sock.sendall(greeting)
+        while True:
+            time.sleep(1)
+            sock.sendall(b"\\x01")
+    except OSError:
+        pass
+while True:
+    threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+"""
+
+# Holds an exclusive lock on a folder that it can only read.
+LOCK = """
+import fcntl, os, sys, time
+handle = os.open(sys.argv[1], os.O_RDONLY)
+fcntl.flock(handle, fcntl.LOCK_EX)
+open(sys.argv[2], "w").close()
+time.sleep(600)
+"""
+
+# Puts a link (second argument: where it leads) in the place of server.crt.
+LINK = """
+import os, sys
+os.chdir(sys.argv[1])
+os.unlink("server.crt")
+if sys.argv[2] == "zz.sh":
+    with open("zz.sh", "w") as file:
+        file.write("attacker was here")
+os.symlink(sys.argv[2], "server.crt")
+"""
+
+# Moves the folder away and leaves a link in its place.
+REPLACE = """
+import os, sys
+os.rename(sys.argv[1], sys.argv[1] + ".away")
+os.symlink(sys.argv[2], sys.argv[1])
+"""
+
+
+@dataclass
+class Ground:
+    """Folders of an attack: ``home`` and ``tls`` are the attacker's, ``protected`` is root's and must not change."""
+
+    folder: Path
+
+    def __post_init__(self):
+        self.home, self.protected = self.folder / "home", self.folder / "protected"
+        self.tls = self.home / "tls"
+        for path in (self.home, self.tls, self.protected):
+            path.mkdir(mode=0o755)
+        (self.protected / "profile.sh").write_text("# root's own\n")
+        (self.protected / "secret").write_text("root's secret\n")
+        (self.protected / "secret").chmod(0o600)
+        for path in (self.home, self.tls):
+            os.chown(path, ATTACKER.pw_uid, ATTACKER.pw_gid)
+        self.before = self.look()
+
+    def section(self, **keys):
+        """Return a section as an administrator writes it for a service that runs as nobody."""
+        every = {
+            "lineage": NAME,
+            "fullchain": self.tls / "server.crt",
+            "key": self.tls / "server.key",
+            "owner": "nobody:nogroup",
+            **keys,
+        }
+        return "\n[deploy service]\n" + "".join(
+            f"{key.replace('_', '-')} = {value}\n" for key, value in every.items() if value is not None
+        )
+
+    def look(self):
+        """Return everything in root's folder: names, kinds, owners, modes, bytes."""
+        found = {}
+        for path in sorted([self.protected, *self.protected.rglob("*")]):
+            status = path.lstat()
+            data = path.read_bytes() if stat.S_ISREG(status.st_mode) else b""
+            found[str(path)] = (status.st_mode, status.st_uid, status.st_gid, status.st_nlink, data)
+        return found
+
+    def as_attacker(self, program, *arguments):
+        """Run a Python program as nobody to its end."""
+        command = [attackers_python(), "-c", program, *map(str, arguments)]
+        subprocess.run(command, check=True, user="nobody", group="nogroup", extra_groups=[], cwd="/")
+
+    @contextlib.contextmanager
+    def attacking(self, program, *arguments):
+        """Run a Python program as nobody as long as the block lasts; ``READY`` is a file that it makes first."""
+        ready = self.home / f"ready-{time.monotonic_ns()}"
+        words = [str(ready) if word is READY else str(word) for word in arguments]
+        process = subprocess.Popen(
+            [attackers_python(), "-c", program, *words], user="nobody", group="nogroup", extra_groups=[], cwd="/"
+        )
+        try:
+            deadline = time.monotonic() + 20
+            while not ready.exists():
+                assert process.poll() is None, "the attacker did not start"
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    def swapping(self):
+        """Swap the folder for root's as soon as root has replaced a file in it."""
+        return self.attacking(SWAP, self.tls, self.protected, READY)
+
+    def assert_untouched(self):
+        """Fail where anything in root's folder is not as it was."""
+        assert self.look() == self.before
+
+
+READY = object()
+
+
+@functools.lru_cache(maxsize=1)
+def attackers_python():
+    """Return a Python that nobody can run: the one of these tests may lie below a private folder."""
+    for path in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
+        with contextlib.suppress(OSError):
+            if subprocess.run([path, "-c", ""], user="nobody", group="nogroup", cwd="/", check=False).returncode == 0:
+                return path
+    need(present=False, what="a Python that nobody can run")
+    return ""
+
+
+@pytest.fixture
+def ground():
+    need_root()
+    with open_folder() as folder:
+        yield Ground(folder)
+
+
+@pytest.fixture
+def deployed(practice_ca, certbot, ground):
+    """Deploy a first certificate to the service, which is configured rightly; return a function that changes keys."""
+
+    def write(**keys):
+        certbot.write_ini(first + ground.section(**keys))
+
+    certbot.use(practice_ca)
+    first = certbot.ini.read_text()
+    write()
+    certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
+    assert owner_and_mode(ground.tls / "server.key") == (ATTACKER.pw_uid, 0o600)
+    return write
+
+
+def owner_and_mode(path):
+    status = path.lstat()
+    return status.st_uid, stat.S_IMODE(status.st_mode)
+
+
+def renew(certbot):
+    return certbot.run("renew", "--force-renewal", check=False, timeout_seconds=100)
+
+
+def swapped(ground):
+    return ground.tls.is_symlink()
+
+
+def test_a_rightly_configured_folder_of_the_service_works(deployed, certbot, ground):
+    """The honest case: root renews into a folder that the service's user owns, and leaves nothing beside."""
+    deployed(test="true", reload="true")
+    result = renew(certbot)
+    assert result.returncode == 0, result.output
+    assert (ground.tls / "server.crt").read_bytes() == certbot.live(NAME, "fullchain").read_bytes()
+    assert owner_and_mode(ground.tls / "server.key") == (ATTACKER.pw_uid, 0o600)
+    assert sorted(path.name for path in ground.tls.iterdir()) == ["server.crt", "server.key"]
+
+
+def test_roll_back_into_a_swapped_folder(deployed, certbot, ground):
+    """The probe fails, and the folder is another one by then: roll-back writes nothing there."""
+    deployed(probe=f"127.0.0.1:{free_port()}", probe_timeout=3)
+    with ground.swapping():
+        result = renew(certbot)
+    assert swapped(ground), "the attacker was too slow: the attack has not been made"
+    ground.assert_untouched()
+    assert result.returncode == 1
+    assert str(ground.tls) in result.output
+
+
+def test_roll_back_of_the_attackers_own_text(deployed, certbot, ground):
+    """A link in the folder makes the attacker's text the "old file": it is never written into root's folder."""
+    ground.as_attacker(LINK, ground.tls, "zz.sh")
+    deployed(probe=f"127.0.0.1:{free_port()}", probe_timeout=3)
+    with ground.swapping():
+        renew(certbot)
+    ground.assert_untouched()
+
+
+def test_a_swap_while_the_config_test_runs(deployed, certbot, ground):
+    """Nothing has to fail: the attacker uses the seconds of the config test."""
+    deployed(test="sleep 2", reload="false")
+    with ground.swapping():
+        renew(certbot)
+    ground.assert_untouched()
+
+
+def test_deletion_elsewhere(deployed, certbot, ground):
+    """A link to a name that is missing makes "remove it again" the roll-back: it removes nothing of root's."""
+    ground.as_attacker(LINK, ground.tls, "profile.sh")
+    deployed(reload="sh -c 'sleep 1; exit 1'")
+    with ground.swapping():
+        renew(certbot)
+    ground.assert_untouched()
+
+
+def test_certbot_rollback_days_later(deployed, certbot, ground):
+    """The folder that the journal names is another one by then."""
+    deployed()
+    assert renew(certbot).returncode == 0
+    ground.as_attacker(REPLACE, ground.tls, ground.protected)
+    result = certbot.run("rollback", "-n", "-i", "garr-tcs", check=False)
+    ground.assert_untouched()
+    assert result.returncode == 1
+    assert str(ground.tls) in result.output
+
+
+def test_recovery_after_a_kill(deployed, certbot, ground):
+    """Certbot is killed in the middle; the next run recovers into the folder that it had opened, or not at all."""
+    deployed(test="sleep 20")
+    process = certbot.bound.start("renew", "--force-renewal", "--no-random-sleep-on-renew")
+    before = (ground.tls / "server.crt").lstat().st_ino
+    deadline = time.monotonic() + 60
+    # the first test runs before anything is written, the second after: 20 s each
+    while (ground.tls / "server.crt").lstat().st_ino == before:
+        assert time.monotonic() < deadline, "nothing was written"
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    deployed(test="true")
+    ground.as_attacker(REPLACE, ground.tls, ground.protected)
+    result = certbot.run("renew", check=False)
+    ground.assert_untouched()
+    assert result.returncode == 1
+    assert str(ground.tls) in result.output
+
+
+def test_follow_symlinks_follows_no_link_of_the_attackers(deployed, certbot, ground):
+    """``follow-symlinks = yes`` is for links that root made."""
+    ground.as_attacker(LINK, ground.tls, ground.protected / "profile.sh")
+    deployed(follow_symlinks="yes")
+    result = renew(certbot)
+    ground.assert_untouched()
+    assert result.returncode == 1
+    assert "server.crt" in result.output
+
+
+def test_mkdir_through_a_link_of_the_attackers(deployed, certbot, ground):
+    """``mkdir = yes`` makes no folder where a link of the attacker's leads."""
+    ground.as_attacker("import os, sys\nos.symlink(sys.argv[1], sys.argv[2])", ground.protected, ground.home / "sub")
+    deployed(fullchain=ground.home / "sub" / "more" / "server.crt", mkdir="yes")
+    result = renew(certbot)
+    ground.assert_untouched()
+    assert result.returncode == 1
+    assert str(ground.home / "sub") in result.output
+
+
+def test_a_secret_of_roots_is_never_copied(deployed, certbot, ground):
+    """A link to root's secret makes it no "old file" that roll-back would leave in the attacker's folder."""
+    ground.as_attacker(LINK, ground.tls, ground.protected / "secret")
+    deployed(follow_symlinks="yes", reload="false")
+    renew(certbot)
+    ground.assert_untouched()
+    assert b"root's secret" not in b"".join(
+        path.read_bytes() for path in ground.home.rglob("*") if path.is_file() and not path.is_symlink()
+    )
+
+
+def test_who_touches_the_file_first_gets_no_key(practice_ca, certbot, ground):
+    """Without ``owner`` the owner that is found on disk is nobody to trust."""
+    ground.as_attacker("import sys\nopen(sys.argv[1], 'w').close()", ground.tls / "server.key")
+    certbot.use(practice_ca, ground.section(owner=None))
+    result = certbot.run("run", "-n", "--garr-tcs", "-d", NAME, check=False)
+    assert result.returncode == 1
+    assert str(ground.tls) in result.output
+    key = certbot.live(NAME, "privkey").read_bytes()
+    found = [path for path in ground.home.rglob("*") if path.is_file() and path.read_bytes() == key]
+    assert found == []
+
+
+def test_a_lock_on_a_folder_that_anybody_can_read(practice_ca, certbot, ground):
+    """flock(2) needs read access only: it stops nobody's deployment."""
+    place = ground.folder / "certs"
+    place.mkdir(mode=0o755)
+    certbot.use(practice_ca, ground.section(owner=None, fullchain=place / "server.crt", key=place / "server.key"))
+    with ground.attacking(LOCK, place, READY):
+        started = time.monotonic()
+        result = certbot.run("run", "-n", "--garr-tcs", "-d", NAME, check=False)
+        seconds = time.monotonic() - started
+    assert result.returncode == 0, result.output
+    assert seconds < 30
+
+
+@pytest.mark.parametrize(
+    ("starttls", "greeting"),
+    [("none", "1603030100"), ("smtp", "323230"), ("imap", "2a"), ("ldap", "30")],
+    ids=["tls", "smtp", "imap", "ldap"],
+)
+def test_a_peer_that_drips(deployed, certbot, ground, starttls, greeting):
+    """One byte a second: the whole attempt has one deadline, not each read."""
+    port = free_port()
+    deployed(probe=f"127.0.0.1:{port}", probe_timeout=3, probe_starttls=starttls)
+    with ground.attacking(DRIP, port, READY, greeting):
+        started = time.monotonic()
+        result = renew(certbot)
+        seconds = time.monotonic() - started
+    assert result.returncode == 1
+    assert f"127.0.0.1:{port}" in result.output
+    assert seconds < 25
+
+
+def test_a_rollback_to_an_expired_certificate_is_refused(make_practice_ca, certbot, ground):
+    """A good certificate stays where the old one has expired meanwhile."""
+    short, good = make_practice_ca(name="Short", lifetime_days=8 / 86400), make_practice_ca(name="Good")
+    certbot.use(short, ground.section())
+    certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
+    expires = time.monotonic() + 9
+    certbot.use(good, ground.section())
+    assert renew(certbot).returncode == 0
+    good_bytes = (ground.tls / "server.crt").read_bytes()
+    time.sleep(max(0, expires - time.monotonic()))
+    result = certbot.run("rollback", "-n", "-i", "garr-tcs", check=False)
+    assert result.returncode == 1
+    assert "expired" in result.output
+    assert (ground.tls / "server.crt").read_bytes() == good_bytes
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "group-writable", "huge"])
+def test_the_password_file_of_a_keystore(deployed, certbot, ground, kind):
+    """A FIFO holds nobody up, a link leads to no secret of root's, and nobody else chooses the password."""
+    password = ground.home / "password"
+    if kind == "fifo":
+        ground.as_attacker("import os, sys\nos.mkfifo(sys.argv[1], 0o600)", password)
+    elif kind == "link":
+        ground.as_attacker(
+            "import os, sys\nos.symlink(sys.argv[1], sys.argv[2])", ground.protected / "secret", password
+        )
+    elif kind == "group-writable":
+        ground.as_attacker(
+            "import os, sys\nopen(sys.argv[1], 'w').write('changeit')\nos.chmod(sys.argv[1], 0o660)", password
+        )
+    else:
+        ground.as_attacker(
+            "import os, sys\nopen(sys.argv[1], 'w').write('x' * (1 << 22))\nos.chmod(sys.argv[1], 0o600)", password
+        )
+    deployed(pkcs12=ground.tls / "server.p12", pkcs12_password_file=password)
+    started = time.monotonic()
+    result = renew(certbot)
+    assert time.monotonic() - started < 30
+    assert result.returncode == 1
+    assert str(password) in result.output
+    assert not (ground.tls / "server.p12").exists()
+
+
+def test_escapes_in_a_commands_output(deployed, certbot, ground):
+    """What the config test prints reaches neither root's terminal nor the log as control characters."""
+    script = ground.folder / "configtest"
+    script.write_text(
+        "#!/bin/sh\nprintf '\\033]0;owned\\007\\033[31mred\\302\\233m\\r\\b\\342\\200\\256text\\n'\nexit 1\n"
+    )
+    script.chmod(0o755)
+    deployed(test=script)
+    result = renew(certbot)
+    assert result.returncode == 1
+    log = (certbot.logs_dir / "letsencrypt.log").read_text(encoding="utf-8", errors="surrogateescape")
+    for text in (result.output, log):
+        assert "red" in text
+        assert not {"\x1b", "\x07", "\x08", "\x9b", "\u202e"} & set(text)
