@@ -551,7 +551,8 @@ def caching_resolver(lab: BindLab, folder: Path):
     try:
         resolver.start(
             f'options {{ directory "{folder}"; listen-on port {resolver.own_port} {{ {LOOPBACK}; }};'
-            " listen-on-v6 { none; }; pid-file none; session-keyfile none; dnssec-validation yes; };\ncontrols { };\n"
+            " listen-on-v6 { none; }; pid-file none; session-keyfile none;"
+            f" dnssec-validation {'yes' if anchors else 'no'}; }};\ncontrols {{ }};\n"
             f'zone "example.it" {{ type forward; forward only;'
             f" forwarders {{ {LOOPBACK} port {lab.primary.own_port}; }}; }};\n"
             + (f"trust-anchors {{ {' '.join(anchors)} }};\n" if anchors else "")
