@@ -172,7 +172,7 @@ class Configurator(
         """Say what we see of the proofs that the CA did not accept, and one next step."""
         if self._session is None:
             return ""
-        return self._session.describe([_challenge(achall) for achall in failed_achalls])
+        return self._session.diagnose([_challenge(achall) for achall in failed_achalls])
 
     # Installer: every call leads to the same deployment
 

@@ -267,10 +267,10 @@ class BindLab:
         """
         folder.mkdir()
         (folder / "sitecustomize.py").write_text(
-            "import certbot_garr_tcs.challenges.dns.lookup as lookup\n"
+            "import certbot_garr_tcs.challenges.dns.resolver as resolver\n"
             "from certbot_garr_tcs.challenges.dns.endpoints import Endpoint\n"
-            f"around = lookup.Surroundings((Endpoint({self.primary.address!r}, {self.port}),), port={self.port})\n"
-            "lookup.system_surroundings = lambda: around\n",
+            f"around = resolver.ResolverConfig((Endpoint({self.primary.address!r}, {self.port}),), port={self.port})\n"
+            "resolver.system_resolver_config = lambda: around\n",
             encoding="utf-8",
         )
         return {"PYTHONPATH": str(folder)}

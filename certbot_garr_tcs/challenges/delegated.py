@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from certbot_garr_tcs.challenges.delegate_options import apply_options, without_secrets
 from certbot_garr_tcs.challenges.interfaces import ISolver
-from certbot_garr_tcs.challenges.reachability import describe, look_up
+from certbot_garr_tcs.challenges.reachability import diagnose, look_up
 from certbot_garr_tcs.challenges.sections import HTTP_01, DelegateSettings
 from certbot_garr_tcs.errors import ChallengeError, ConfigError
 from certbot_garr_tcs.keys import did_you_mean
@@ -111,10 +111,10 @@ class DelegatedSolver:
         except Exception:  # an extra, in the other plugin's code; the first error counts
             logger.debug("%s: cleanup of nothing failed", self._name, exc_info=True)
 
-    def describe(self, challenges: Sequence[Challenge]) -> str:
+    def diagnose(self, challenges: Sequence[Challenge]) -> str:
         """Say where http-01 names lead at this moment, or what the plugin advises; for ``auth_hint``."""
         if self.challenge_type == HTTP_01:
-            return " ".join(filter(None, [describe(challenges, self._resolve), self._folder_hint()]))
+            return " ".join(filter(None, [diagnose(challenges, self._resolve), self._folder_hint()]))
         advise = getattr(self._plugin, "auth_hint", None)
         if advise is None:
             return ""

@@ -1,4 +1,4 @@
-"""Show how a long wait goes: one line that changes on a terminal, sparse lines elsewhere."""
+"""Progress of a long wait: one line that changes on a terminal, a line every 15 seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -9,38 +9,35 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 QUIET_SECONDS = 2.0
-"""A wait that is shorter is nothing to talk about."""
+"""A shorter wait shows nothing."""
 
 SPARSE_SECONDS = 15.0
-"""Between two lines where nobody watches, such as in a timer's log."""
+"""Between two lines where the output is no terminal, such as in a timer's log."""
 
 
 class Progress:
-    """Take a line whenever something may have changed, and show what is worth showing.
+    """A callable that gets a line whenever something may have changed, and shows some of them.
 
-    ``stream``: where to; ``None`` shows nothing (``--quiet``). Used in a ``with`` statement, one for each wait.
+    ``stream``: where to write; ``None`` shows nothing (``--quiet``). Used in a ``with`` statement, one for each wait.
     """
 
     def __init__(self, stream: TextIO | None, clock: Callable[[], float] = time.monotonic) -> None:
-        """Keep both; the wait has not begun."""
         self._stream = stream
         self._clock = clock
         self._started = self._last = clock()
         self._width = 0
 
     def __enter__(self) -> None:
-        """Begin to wait."""
         self._started = self._last = self._clock()
 
     def __exit__(self, *_: object) -> None:
-        """End the line that changes, if there is one."""
         if self._stream is not None and self._width:
             self._stream.write("\n")
             self._stream.flush()
             self._width = 0
 
     def __call__(self, line: str) -> None:
-        """Show ``line``, or let it pass."""
+        """Show ``line``, unless it comes too early."""
         now = self._clock()
         if self._stream is None or now - self._started < QUIET_SECONDS:
             return

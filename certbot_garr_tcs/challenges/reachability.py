@@ -1,4 +1,4 @@
-"""Say where the CA was sent for an http-01 proof: what the names resolve to at this moment."""
+"""What http-01 names resolve to at this moment: for the hint to a user whose name the CA has refused."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.challenges.interfaces import Challenge
 
 Resolve = Callable[[str, str], "Sequence[str]"]
-"""Name and type (A or AAAA) to addresses; none where there are none; DnsError where nobody answers."""
+"""From a name and a type (A or AAAA) to its addresses, which may be none; ``DnsError`` where no resolver answers."""
 
 MOST_NAMES = 10
-"""A hint that nobody reads to its end helps nobody."""
+"""That one hint lists."""
 
 
 def look_up(name: str, record_type: str, lifetime_seconds: float = 5.0) -> tuple[str, ...]:
-    """Ask this machine's resolvers for addresses. The CA asks its own, which may see another view."""
+    """Ask this machine's resolvers for addresses. The CA asks its own, which may get others (split DNS)."""
     import dns.exception  # noqa: PLC0415 - only when something went wrong
     import dns.name  # noqa: PLC0415
     import dns.resolver  # noqa: PLC0415
@@ -36,26 +36,26 @@ def look_up(name: str, record_type: str, lifetime_seconds: float = 5.0) -> tuple
     return tuple(sorted(str(record) for record in answer))
 
 
-def describe(challenges: Sequence[Challenge], resolve: Resolve = look_up) -> str:
+def diagnose(challenges: Sequence[Challenge], resolve: Resolve = look_up) -> str:
     """Return what the http-01 names resolve to now, then one next step; empty where there are none."""
     names = list(dict.fromkeys(challenge.identifier for challenge in challenges if challenge.challenge_type == HTTP_01))
     if not names:
         return ""
     with ThreadPoolExecutor(max_workers=MOST_NAMES) as pool:
-        seen = list(pool.map(lambda name: _seen(name, resolve), names[:MOST_NAMES]))
-    sentences = [sentence for sentence, _ in seen]
+        found = list(pool.map(lambda name: _resolve(name, resolve), names[:MOST_NAMES]))
+    sentences = [sentence for sentence, _ in found]
     if len(names) > MOST_NAMES:
         sentences.append(f"{len(names) - MOST_NAMES} more names were not looked up.")
-    # The step that mends most: a name that leads nowhere, then one that leads to two places.
-    worst = min(range(len(seen)), key=lambda index: seen[index][1])
-    return " ".join([*sentences, _STEPS[seen[worst][1]].format(host=_host(names[worst]))])
+    # The most serious case: a name without an address, then one that cannot be looked up, then one with two kinds.
+    worst = min(range(len(found)), key=lambda index: found[index][1])
+    return " ".join([*sentences, _STEPS[found[worst][1]].format(host=_host(names[worst]))])
 
 
-_NOWHERE, _UNKNOWN, _BOTH, _ONE = range(4)
+_NO_ADDRESS, _NO_ANSWER, _BOTH, _ONE = range(4)
 
 _STEPS = {
-    _NOWHERE: "Publish an A or AAAA record of {host} that leads to the server that holds the proof.",
-    _UNKNOWN: "See why the resolvers give no answer for {host}: the CA stops at a SERVFAIL.",
+    _NO_ADDRESS: "Publish an A or AAAA record of {host} that leads to the server that holds the proof.",
+    _NO_ANSWER: "See why the resolvers give no answer for {host}: the CA stops at a SERVFAIL.",
     _BOTH: (
         "Open http://{host}/ from another network, over IPv6 and over IPv4: the CA tries IPv6 first, "
         "and both must reach the server that holds the proof, on port 80."
@@ -64,7 +64,8 @@ _STEPS = {
 }
 
 
-def _seen(name: str, resolve: Resolve) -> tuple[str, int]:
+def _resolve(name: str, resolve: Resolve) -> tuple[str, int]:
+    """Return a sentence about one name, and which next step fits."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -74,9 +75,9 @@ def _seen(name: str, resolve: Resolve) -> tuple[str, int]:
     try:
         found = {kind: tuple(resolve(name, kind)) for kind in ("A", "AAAA")}
     except DnsError as error:
-        return f"{name}: no answer ({error.message}).", _UNKNOWN
+        return f"{name}: no answer ({error.message}).", _NO_ANSWER
     if not any(found.values()):
-        return f"{name} has no address at this moment.", _NOWHERE
+        return f"{name} has no address at this moment.", _NO_ADDRESS
     listed = ", ".join(f"{kind} {', '.join(addresses)}" for kind, addresses in found.items() if addresses)
     return f"{name} resolves to {listed}.", _BOTH if all(found.values()) else _ONE
 

@@ -1,4 +1,4 @@
-"""Prove control of names by dns-01, with dynamic updates (RFC 2136)."""
+"""Solve dns-01 by dynamic updates of the zone itself (RFC 8555 §8.4, RFC 2136)."""
 
 from __future__ import annotations
 
@@ -10,21 +10,18 @@ from typing import TYPE_CHECKING
 import dns.exception
 import dns.name
 from zope.interface import implementer
-from zope.interface.verify import verifyObject
 
-from certbot_garr_tcs.challenges.dns.client import Client
-from certbot_garr_tcs.challenges.dns.diagnosis import View, view
+from certbot_garr_tcs.challenges.dns.client import Client, raise_errors, run_concurrently
+from certbot_garr_tcs.challenges.dns.diagnosis import DnsDiagnosis, diagnose
 from certbot_garr_tcs.challenges.dns.endpoints import parse_server
-from certbot_garr_tcs.challenges.dns.lookup import Lookup, Surroundings, system_surroundings
-from certbot_garr_tcs.challenges.dns.places import Places
-from certbot_garr_tcs.challenges.dns.together import results, together
-from certbot_garr_tcs.challenges.dns.updater import Entry, Sent, send
-from certbot_garr_tcs.challenges.dns.updates import TxtRecord
-from certbot_garr_tcs.challenges.dns.waiting import Awaited, Waiter
+from certbot_garr_tcs.challenges.dns.location import RecordLocator
+from certbot_garr_tcs.challenges.dns.propagation import PropagationWaiter
+from certbot_garr_tcs.challenges.dns.resolver import Resolver, ResolverConfig, system_resolver_config
+from certbot_garr_tcs.challenges.dns.updates import PendingRecord, UpdateResult, update_records
 from certbot_garr_tcs.challenges.interfaces import Challenge, ISolver
-from certbot_garr_tcs.challenges.notes import DAYS_KEPT, Notes, Presented, StaleRecords
+from certbot_garr_tcs.challenges.published import DAYS_KEPT, PublishedRecord, PublishedRecords, StaleRecords
 from certbot_garr_tcs.challenges.sections import DNS_01
-from certbot_garr_tcs.errors import GarrTcsError
+from certbot_garr_tcs.errors import ChallengeError, GarrTcsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,17 +30,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_TOLD = 3
-"""Identifiers that one description tells in full."""
+_MOST_IDENTIFIERS = 3
+"""That one diagnosis shows in full."""
 
 
 @implementer(ISolver)
 class Rfc2136Solver:
-    """Solve dns-01 for all ``[dns-01]`` sections with a server of their own, in one go.
+    """Solves dns-01 for all ``[dns-01]`` sections with a server of their own.
 
-    One solver serves all sections, so that values of one zone share an UPDATE however their names came
-    there. ``sections``: all of garr-tcs.ini. ``surroundings``: what is around this machine, its own
-    when ``None``. ``progress`` gets one line each time something may have changed.
+    One solver serves all sections, so that values of one zone share an UPDATE however their names came there.
+    ``sections``: all of garr-tcs.ini. ``published``: what to delete later, on disk. ``resolver_config``: this machine's
+    own when ``None``. ``progress`` gets one line each time something may have changed.
     """
 
     challenge_type = DNS_01
@@ -51,66 +48,61 @@ class Rfc2136Solver:
     def __init__(  # noqa: PLR0913 - network, clock and sleep are arguments, so that tests need no patches
         self,
         sections: Sequence[SolverSection],
-        notes: Notes,
+        published: PublishedRecords,
         *,
         client: Client | None = None,
-        surroundings: Surroundings | None = None,
+        resolver_config: ResolverConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         progress: Callable[[str], None] = lambda _line: None,
     ) -> None:
-        """Keep what is needed; ask nothing yet."""
         self._client = client or Client()
-        self._lookup = Lookup(self._client, surroundings or system_surroundings())
-        self._places = Places(sections, self._lookup)
-        self._waiter = Waiter(self._client, self._lookup, clock, sleep)
-        self._notes = notes
+        self._resolver = Resolver(self._client, resolver_config or system_resolver_config())
+        self._locator = RecordLocator(sections, self._resolver)
+        self._waiter = PropagationWaiter(self._client, self._resolver, clock, sleep)
+        self._published = published
         self._progress = progress
-        self._placed: dict[Challenge, Awaited] = {}
-        self._doubtful: set[TxtRecord] = set()
-        verifyObject(ISolver, self)
+        self._pending: dict[Challenge, PendingRecord] = {}
+        self._rejected: set[PendingRecord] = set()
 
     def present(self, challenges: Iterable[Challenge]) -> None:
-        """Add every value: one UPDATE for each zone, after all places are known and noted on disk."""
+        """Add every value: one UPDATE for each zone, after all locations are known and on disk."""
         wanted = list(challenges)
         identifiers = list(dict.fromkeys(challenge.identifier for challenge in wanted))
-        places = dict(zip(identifiers, results(together(self._places.find, identifiers))))
-        awaited = {}
-        for challenge in wanted:
-            place = places[challenge.identifier]
-            awaited[challenge] = Awaited(place, TxtRecord(place.name, challenge.validation))
-        self._notes.add(_presented(one) for one in awaited.values())
-        self._placed.update(awaited)
-        sent = send(self._client, [_entry(one) for one in awaited.values()], add=True)
-        self._forget(one for one in sent if one.untouched)
-        self._doubtful.update(entry.record for one in sent if one.refusal for entry in one.entries)
-        accepted_by = {entry.record: one.accepted_by for one in sent for entry in one.entries}
-        for challenge in self._placed.keys() & awaited.keys():
-            one = awaited[challenge]
-            self._placed[challenge] = replace(one, accepted_by=accepted_by[one.record])
-        _raise_errors(sent)
+        locations = dict(zip(identifiers, raise_errors(run_concurrently(self._locator.locate, identifiers))))
+        records = {one: PendingRecord(locations[one.identifier], one.validation) for one in wanted}
+        self._published.add(map(_published, records.values()))
+        self._pending.update(records)
+        results = update_records(self._client, records.values(), add=True)
+        accepted_by = {record: result.accepted_by for result in results for record in result.records}
+        for challenge, record in records.items():
+            self._pending[challenge] = replace(record, accepted_by=accepted_by[record])
+        self._rejected.update(record for result in results if result.rejection for record in result.records)
+        self._forget(result for result in results if result.untouched)
+        _raise_errors(results)
 
     def wait(self, challenges: Iterable[Challenge]) -> None:
-        """Look until all authoritative servers (or what the section says) show every value."""
-        awaited = [self._placed[challenge] for challenge in challenges if challenge in self._placed]
-        self._waiter.wait(awaited, self._tell)
+        """Return when all authoritative servers (or what the section says) show every value."""
+        records = [self._pending[challenge] for challenge in challenges if challenge in self._pending]
+        self._waiter.wait(records, self._report)
 
     def clean_up(self, challenges: Iterable[Challenge]) -> None:
-        """Delete the values that ``present`` sent, and no other; what fails stays noted.
+        """Delete the values that ``present`` sent, and no other; what fails stays on disk.
 
-        A no to adding them may have been forged, where nobody signed it: after a second no they are not there.
+        A refusal of ``present`` that nobody signed may have been forged; where deleting is refused too, the values
+        are not there.
         """
-        entries = [_entry(self._placed[one]) for one in dict.fromkeys(challenges) if one in self._placed]
-        sent = send(self._client, entries, add=False)
-        gone = [one for one in sent if one.error is None or self._never_there(one)]
+        records = [self._pending[one] for one in dict.fromkeys(challenges) if one in self._pending]
+        results = update_records(self._client, records, add=False)
+        gone = [result for result in results if result.error is None or self._was_never_there(result)]
         self._forget(gone)
-        _raise_errors(one for one in sent if one not in gone)
+        _raise_errors(result for result in results if result not in gone)
 
     def clean_up_stale(self) -> None:
         """Delete the values that earlier runs left behind; what fails is logged, and left to the next run."""
-        for stale in self._notes.stale():
+        for stale in self._published.stale():
             failed = self._delete(stale)
-            if not stale.keep(failed):
+            if not stale.retry_later(failed):
                 by_hand = "; ".join(
                     f'zone {one.zone} at {one.server}: update delete {one.name} TXT "{one.value}"' for one in failed
                 )
@@ -121,76 +113,68 @@ class Rfc2136Solver:
                     by_hand,
                 )
 
-    def describe(self, challenges: Iterable[Challenge]) -> str:
-        """Say what we see at this moment (TXT, CAA, CNAME), and one next step; for ``auth_hint``."""
+    def diagnose(self, challenges: Iterable[Challenge]) -> str:
+        """Return what the DNS shows at this moment (TXT, CAA, CNAME), and one next step; for ``auth_hint``."""
         values: dict[str, frozenset[str]] = {}
         for one in challenges:
             values[one.identifier] = values.get(one.identifier, frozenset()) | {one.validation}
-        seen = together(self._view, list(values.items()))
-        lines = [str(one) if isinstance(one, View) else f"{name}: {one.message}" for name, one in zip(values, seen)]
-        if len(lines) > _TOLD:
-            lines[_TOLD:] = [f"and {len(lines) - _TOLD} more names"]
-        steps = [one.step if isinstance(one, View) else one.hint for one in seen]
+        found = run_concurrently(lambda item: self._diagnose(*item), list(values.items()))
+        lines = [
+            f"{name}: {one.message}" if isinstance(one, ChallengeError) else str(one)
+            for name, one in zip(values, found)
+        ]
+        if len(lines) > _MOST_IDENTIFIERS:
+            lines[_MOST_IDENTIFIERS:] = [f"and {len(lines) - _MOST_IDENTIFIERS} more names"]
+        steps = [one.hint if isinstance(one, ChallengeError) else one.next_step for one in found]
         return ". ".join(line.rstrip(".") for line in [*lines, *steps[:1]])
 
-    def _view(self, challenged: tuple[str, frozenset[str]]) -> View:
-        """Look once at one name, without waiting."""
-        identifier, values = challenged
-        place = self._places.find(identifier)
-        awaited = [Awaited(place, TxtRecord(place.name, value)) for value in values]
-        witnesses = [one for each in self._waiter.expectations(awaited) for one in each.witnesses]
-        return view(challenged, place, witnesses, self._client, self._lookup)
+    def _diagnose(self, identifier: str, values: frozenset[str]) -> DnsDiagnosis:
+        location = self._locator.locate(identifier)
+        checks = self._waiter.checks([PendingRecord(location, value) for value in values])
+        return diagnose(identifier, location, checks, self._client, self._resolver)
 
-    def _delete(self, stale: StaleRecords) -> list[Presented]:
-        """Delete what one dead run noted; return what may still be there."""
-        noted: dict[Entry, Presented] = {}
-        failed: list[Presented] = []
-        for one in stale.presented:
+    def _delete(self, stale: StaleRecords) -> list[PublishedRecord]:
+        """Delete what one dead run published; return what may still be there."""
+        located: dict[PendingRecord, PublishedRecord] = {}
+        failed: list[PublishedRecord] = []
+        for one in stale.records:
             try:
-                noted[self._stale_entry(one)] = one
+                located[self._locate_stale(one)] = one
             except (GarrTcsError, dns.exception.DNSException) as error:  # noqa: PERF203 - few, and rare
                 logger.warning("TXT records that an earlier run left at %s are not deleted: %s", one.name, error)
                 failed.append(one)
-        for sent in send(self._client, noted, add=False):
-            names = ", ".join(sorted({str(entry.record.name) for entry in sent.entries}))
-            if sent.error is None:
+        for result in update_records(self._client, located, add=False):
+            names = ", ".join(sorted({str(record.name) for record in result.records}))
+            if result.error is None:
                 logger.info("Deleted TXT records that an earlier run left at %s", names)
                 continue
-            logger.warning("TXT records that an earlier run left at %s are not deleted: %s", names, sent.error)
-            failed += [noted[entry] for entry in sent.entries]
+            logger.warning("TXT records that an earlier run left at %s are not deleted: %s", names, result.error)
+            failed += [located[record] for record in result.records]
         return failed
 
-    def _stale_entry(self, one: Presented) -> Entry:
-        """Find the way to a value of an earlier run: its zone and server, and the key we have now."""
-        name = dns.name.from_text(one.name)
-        zone = dns.name.from_text(one.zone)
-        door = self._places.door_for(zone, name, parse_server(one.server), signed=one.signed)
-        return Entry(door, TxtRecord(name, one.value), name)
+    def _locate_stale(self, one: PublishedRecord) -> PendingRecord:
+        zone, name = dns.name.from_text(one.zone), dns.name.from_text(one.name)
+        location = self._locator.locate_stale(zone, name, parse_server(one.server), signed=one.signed)
+        return PendingRecord(location, one.value)
 
-    def _never_there(self, deleted: Sent) -> bool:
-        return deleted.refusal is not None and all(entry.record in self._doubtful for entry in deleted.entries)
+    def _was_never_there(self, deleted: UpdateResult) -> bool:
+        return deleted.rejection is not None and self._rejected.issuperset(deleted.records)
 
-    def _forget(self, sent: Iterable[Sent]) -> None:
-        """Strike off what is not there (any more)."""
-        gone = {entry.record for one in sent for entry in one.entries}
-        struck = {challenge: one for challenge, one in self._placed.items() if one.record in gone}
-        self._notes.remove(_presented(one) for one in struck.values())
-        for challenge in struck:
-            del self._placed[challenge]
+    def _forget(self, results: Iterable[UpdateResult]) -> None:
+        """Remove what is not in the DNS (any more)."""
+        gone = {record for result in results for record in result.records}
+        self._published.remove(_published(record) for record in gone)
+        self._pending = {challenge: record for challenge, record in self._pending.items() if record not in gone}
 
-    def _tell(self, shown: int, total: int, seconds: float) -> None:
+    def _report(self, shown: int, total: int, seconds: float) -> None:
         seen = f"TXT records seen at {shown} of {total} name servers" if total else "waiting as configured"
         self._progress(f"{seen} after {seconds:.0f} s")
 
 
-def _entry(one: Awaited) -> Entry:
-    return Entry(one.place.door, one.record, one.place.chain[0])
+def _published(record: PendingRecord) -> PublishedRecord:
+    target = record.location.target
+    return PublishedRecord(str(target.zone), str(record.name), record.value, str(target.server), target.key is not None)
 
 
-def _presented(one: Awaited) -> Presented:
-    door = one.place.door
-    return Presented(str(door.zone), str(one.record.name), one.record.value, str(door.server), door.key is not None)
-
-
-def _raise_errors(sent: Iterable[Sent]) -> None:
-    results([one.error for one in sent if one.error is not None])
+def _raise_errors(results: Iterable[UpdateResult]) -> None:
+    raise_errors([result.error for result in results if result.error is not None])

@@ -96,21 +96,21 @@ class Session:
             self.clean_up()
             raise
 
-    def describe(self, challenges: Iterable[Challenge]) -> str:
+    def diagnose(self, challenges: Iterable[Challenge]) -> str:
         """Say what is to be seen at this moment of proofs that the CA refused, and what to do next.
 
-        Each solver that has a ``describe`` is asked about its own, as long as they are published. A hint
+        Each solver that has a ``diagnose`` is asked about its own, as long as they are published. A hint
         raises nothing: what fails is logged.
         """
         refused = tuple(challenges)
         said = []
         for group in self._owed:
             mine = [challenge for challenge in refused if challenge in group.challenges]
-            if mine and hasattr(group.solver, "describe"):
+            if mine and hasattr(group.solver, "diagnose"):
                 try:
-                    said.append(group.solver.describe(mine))
+                    said.append(group.solver.diagnose(mine))
                 except Exception:
-                    logger.debug("describe of %r failed", group.solver, exc_info=True)
+                    logger.debug("diagnose of %r failed", group.solver, exc_info=True)
         return " ".join(text for text in said if text)
 
     def clean_up(self) -> tuple[str, ...]:

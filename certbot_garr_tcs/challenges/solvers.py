@@ -6,8 +6,8 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-from certbot_garr_tcs.challenges.notes import Notes, any_on_disk
 from certbot_garr_tcs.challenges.progress import Progress
+from certbot_garr_tcs.challenges.published import PublishedRecords, any_on_disk
 from certbot_garr_tcs.challenges.sections import Rfc2136Settings
 from certbot_garr_tcs.challenges.session import Session
 
@@ -56,7 +56,7 @@ class Solvers:
         if self._updater is None:
             from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver  # noqa: PLC0415
 
-            self._updater = Rfc2136Solver(self.sections, Notes(self._state), progress=self.progress)
+            self._updater = Rfc2136Solver(self.sections, PublishedRecords(self._state), progress=self.progress)
         return self._updater
 
 
@@ -75,7 +75,7 @@ def clean_up_stale(state: StateFolder, file: str | None, read_sections: Callable
         if any_on_disk(state):
             from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver  # noqa: PLC0415
 
-            Rfc2136Solver(read_sections(), Notes(state)).clean_up_stale()
+            Rfc2136Solver(read_sections(), PublishedRecords(state)).clean_up_stale()
     except Exception as error:
         logger.debug("clean_up_stale failed", exc_info=True)
         logger.warning("TXT records that an earlier run may have left behind are not deleted: %s", error)

@@ -20,15 +20,13 @@ from bind import LOOPBACK, BindLab, Named, Zone, free_port, make_key, skip_or_fa
 from fakes import FakeDns, fails, lame, nothing, says, soa
 from relay import Relay
 
-from certbot_garr_tcs.challenges.dns.answers import UpdateRefusedError
-from certbot_garr_tcs.challenges.dns.client import Client
+from certbot_garr_tcs.challenges.dns.client import Client, send, to_key
 from certbot_garr_tcs.challenges.dns.endpoints import Endpoint
-from certbot_garr_tcs.challenges.dns.lookup import Surroundings
-from certbot_garr_tcs.challenges.dns.signing import to_key
-from certbot_garr_tcs.challenges.dns.transport import exchange
-from certbot_garr_tcs.challenges.dns.updates import TxtRecord, build_update
+from certbot_garr_tcs.challenges.dns.location import RecordLocation, UpdateTarget
+from certbot_garr_tcs.challenges.dns.resolver import ResolverConfig
+from certbot_garr_tcs.challenges.dns.updates import PendingRecord, UpdateRejectedError, build_update, send_update
 from certbot_garr_tcs.challenges.interfaces import Challenge
-from certbot_garr_tcs.challenges.notes import Notes
+from certbot_garr_tcs.challenges.published import PublishedRecords
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
 from certbot_garr_tcs.challenges.sections import DNS_01, HowToLook, Propagation, Rfc2136Settings, SolverSection, TsigKey
 from certbot_garr_tcs.errors import ChallengeError
@@ -74,8 +72,8 @@ def section(how: Rfc2136Settings, suffix: str = "") -> SolverSection:
 
 
 def impatient(wire, endpoint, *, timeout_seconds, tcp):
-    """Carry as always, but give up early: for servers that are known to stay silent."""
-    return exchange(wire, endpoint, timeout_seconds=0.3, tcp=tcp)
+    """Send as always, but give up early: for servers that are known to stay silent."""
+    return send(wire, endpoint, timeout_seconds=0.3, tcp=tcp)
 
 
 class Fast:
@@ -100,12 +98,12 @@ class Runner:
         self.resolver = Endpoint(lab.primary.address, lab.port)
         self.lines: list[str] = []
 
-    def solver(self, *sections: SolverSection, resolver: Endpoint | None = None, carry=exchange, clock=None):
+    def solver(self, *sections: SolverSection, resolver: Endpoint | None = None, transport=send, clock=None):
         return Rfc2136Solver(
             sections or [section(patient(self.lab.server))],
-            Notes(self.state),
-            client=Client(carry),
-            surroundings=Surroundings((resolver or self.resolver,), port=self.lab.port),
+            PublishedRecords(self.state),
+            client=Client(transport),
+            resolver_config=ResolverConfig((resolver or self.resolver,), port=self.lab.port),
             progress=self.lines.append,
             **({"clock": clock, "sleep": clock.sleep} if clock else {}),
         )
@@ -229,7 +227,7 @@ def test_server_silent(run):
     """A server that swallows everything is told as one that gives no answer."""
     silent = FakeDns({}, address=run.lab.primary.address)  # its port is open, and nobody reads
     try:
-        error = run.fails(run.solver(section(patient(silent.server)), carry=impatient), challenge("www.example.it"))
+        error = run.fails(run.solver(section(patient(silent.server)), transport=impatient), challenge("www.example.it"))
     finally:
         silent._udp.close()
         silent._tcp.close()
@@ -328,11 +326,10 @@ def test_a_zone_that_does_not_hold_the_name(run):
 
 def test_notzone(lab):
     """BIND's NOTZONE has its own hint."""
-    message = build_update(
-        dns.name.from_text("example.it"), [TxtRecord(dns.name.from_text("www.example.org"), "x")], add=True
-    )
-    with pytest.raises(UpdateRefusedError) as caught:
-        Client().update([Endpoint(lab.primary.address, lab.port)], message, to_key(KEY))
+    target = UpdateTarget(dns.name.from_text("example.it"), (Endpoint(lab.primary.address, lab.port),), key=to_key(KEY))
+    elsewhere = RecordLocation((dns.name.from_text("www.example.org"),), target)
+    with pytest.raises(UpdateRejectedError) as caught:
+        send_update(Client(), target, build_update([PendingRecord(elsewhere, "x")], add=True))
     assert caught.value.message.endswith(": NOTZONE")
     assert "Correct zone in [dns-01]" in caught.value.hint
 
@@ -587,7 +584,7 @@ def test_our_own_look_leaves_nothing_in_a_resolver(tmp_path, extra):
 def test_an_update_whose_answer_is_lost_is_looked_at(run):
     """A primary that made the UPDATE, and whose answer never came, shows it: the run goes on."""
     run.lab.primary.relay.swallow_update_answers = True
-    solver = run.solver(carry=impatient)
+    solver = run.solver(transport=impatient)
     solver.present([challenge("www.example.it")])
     assert run.lab.primary.txt("_acme-challenge.www.example.it") == {"value for www.example.it"}
     solver.wait([challenge("www.example.it")])
@@ -695,9 +692,9 @@ KILLED = """
 import sys
 from pathlib import Path
 from certbot_garr_tcs.challenges.dns.endpoints import Endpoint
-from certbot_garr_tcs.challenges.dns.lookup import Surroundings
+from certbot_garr_tcs.challenges.dns.resolver import ResolverConfig
 from certbot_garr_tcs.challenges.interfaces import Challenge
-from certbot_garr_tcs.challenges.notes import Notes
+from certbot_garr_tcs.challenges.published import PublishedRecords
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
 from certbot_garr_tcs.challenges.sections import Rfc2136Settings, SolverSection, TsigKey
 from certbot_garr_tcs.state import StateFolder
@@ -705,8 +702,8 @@ folder, server, name, secret = sys.argv[1:]
 address, port = server.split(":")
 how = Rfc2136Settings(server=server, zone="example.it", tsig=TsigKey(name, secret))
 sections = [SolverSection("dns-01", "", how, Path("garr-tcs.ini"))]
-around = Surroundings((Endpoint(address, int(port)),), port=int(port))
-solver = Rfc2136Solver(sections, Notes(StateFolder(Path(folder))), surroundings=around)
+around = ResolverConfig((Endpoint(address, int(port)),), port=int(port))
+solver = Rfc2136Solver(sections, PublishedRecords(StateFolder(Path(folder))), resolver_config=around)
 names = [f"h{number}.example.it" for number in range(3)]
 print("ready", flush=True)
 sys.stdin.readline()

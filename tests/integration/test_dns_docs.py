@@ -10,10 +10,10 @@ import pytest
 from bind import BindLab, Zone, key_statement, make_key, skip_or_fail
 from needs import need_program
 
-from certbot_garr_tcs.challenges.dns.answers import UpdateRefusedError
-from certbot_garr_tcs.challenges.dns.client import Client
+from certbot_garr_tcs.challenges.dns.client import Client, to_key
 from certbot_garr_tcs.challenges.dns.endpoints import Endpoint
-from certbot_garr_tcs.challenges.dns.signing import to_key
+from certbot_garr_tcs.challenges.dns.location import UpdateTarget
+from certbot_garr_tcs.challenges.dns.updates import UpdateRejectedError, send_update
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(skip_or_fail()), reason=skip_or_fail())]
 
@@ -40,11 +40,12 @@ def allowed(lab: BindLab, name: str, rdtype: str, data: str) -> bool:
     delete = dns.update.UpdateMessage(lab.zones[0].name)
     delete.delete(dns.name.from_text(name), rdtype, data)
     endpoint = Endpoint(lab.primary.address, lab.port)
+    target = UpdateTarget(dns.name.from_text(lab.zones[0].name), (endpoint,), key=to_key(KEY))
     try:
-        Client().update([endpoint], add, to_key(KEY))
-    except UpdateRefusedError:
+        send_update(Client(), target, add)
+    except UpdateRejectedError:
         return False
-    Client().update([endpoint], delete, to_key(KEY))
+    send_update(Client(), target, delete)
     return True
 
 

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 from pathlib import Path
 
+import dns.name
 import dns.update
 import pytest
 from bind import LOOPBACK, Named, free_port
@@ -18,12 +19,13 @@ from daemons import foreground
 from needs import need, need_program
 from relay import Relay, Relays
 
-from certbot_garr_tcs.challenges.dns.client import Client
+from certbot_garr_tcs.challenges.dns.client import Client, to_key
 from certbot_garr_tcs.challenges.dns.endpoints import Endpoint
-from certbot_garr_tcs.challenges.dns.lookup import Surroundings
-from certbot_garr_tcs.challenges.dns.signing import to_key
+from certbot_garr_tcs.challenges.dns.location import UpdateTarget
+from certbot_garr_tcs.challenges.dns.resolver import ResolverConfig
+from certbot_garr_tcs.challenges.dns.updates import send_update
 from certbot_garr_tcs.challenges.interfaces import Challenge
-from certbot_garr_tcs.challenges.notes import Notes
+from certbot_garr_tcs.challenges.published import PublishedRecords
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
 from certbot_garr_tcs.challenges.sections import DNS_01, Rfc2136Settings, SolverSection, TsigKey
 from certbot_garr_tcs.errors import ChallengeError
@@ -96,9 +98,9 @@ class PowerDns:
     def solver(self, key: TsigKey, **clocks) -> Rfc2136Solver:
         """Return a solver with this key."""
         how = Rfc2136Settings(server=f"{self.address}:{self.port}", tsig=key, timeout_seconds=20)
-        around = Surroundings((Endpoint(self.address, self.port),), port=self.port)
+        around = ResolverConfig((Endpoint(self.address, self.port),), port=self.port)
         section = SolverSection(DNS_01, "", how, Path("garr-tcs.ini"))
-        return Rfc2136Solver([section], Notes(StateFolder(self.folder)), surroundings=around, **clocks)
+        return Rfc2136Solver([section], PublishedRecords(StateFolder(self.folder)), resolver_config=around, **clocks)
 
     def shown(self, name: str, rdtype: str = "TXT"):
         """Return what PowerDNS itself shows."""
@@ -174,7 +176,8 @@ def test_the_script_grants_nothing_else(powerdns, name, rdtype, data, signed):
     message = dns.update.UpdateMessage("example.it")
     message.add(dns.name.from_text(name), 60, rdtype, data)
     key = to_key(powerdns.key) if signed else None
-    Client().update([Endpoint(powerdns.address, powerdns.port)], message, key)
+    zone, endpoint = dns.name.from_text("example.it"), Endpoint(powerdns.address, powerdns.port)
+    send_update(Client(), UpdateTarget(zone, (endpoint,), key=key), message)
     assert data not in powerdns.shown(name, rdtype)[0]
 
 

@@ -69,7 +69,7 @@ def is_in(module, places):
 
 def test_the_modules_are_found():
     """The table is compared with the code itself, and not with nothing."""
-    assert {"plugin", "account.selection", "challenges.dns.zones"} <= MODULES.keys()
+    assert {"plugin", "account.selection", "challenges.dns.location"} <= MODULES.keys()
     assert f"{OURS}errors.GarrTcsError" in MODULES["compat"]
 
 

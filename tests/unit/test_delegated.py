@@ -506,15 +506,15 @@ def test_passes_on_the_plugins_own_advice(config, fake, monkeypatch):
     asked = [challenge("a.example.it", DNS_01)]
     solver = DelegatedSolver(section("dns-fake", DNS_01), config)
     monkeypatch.setattr(fake, "auth_hint", lambda self, achalls: f"wait\nlonger for {len(achalls)}")
-    assert solver.describe(asked) == "wait longer for 1"
+    assert solver.diagnose(asked) == "wait longer for 1"
     monkeypatch.setattr(fake, "auth_hint", None)
-    assert solver.describe(asked) == ""
+    assert solver.diagnose(asked) == ""
 
 
 def test_says_where_http_names_lead(config, root):
     """After the CA said no to a web server's proof, the hint is about the name's addresses."""
     solver = DelegatedSolver(section("webroot", webroot_path=root), config, resolve=lambda name, kind: [])
-    assert solver.describe([challenge("a.example.it")]).startswith("a.example.it has no address at this moment.")
+    assert solver.diagnose([challenge("a.example.it")]).startswith("a.example.it has no address at this moment.")
 
 
 @pytest.mark.parametrize(
@@ -528,7 +528,7 @@ def test_says_where_webroot_put_a_proof(config, root, options, key):
     solver = DelegatedSolver(
         section("webroot", suffix="a.example.it", **given), config, lambda name, kind: ["192.0.2.1"]
     )
-    assert solver.describe([challenge("a.example.it")]).endswith(
+    assert solver.diagnose([challenge("a.example.it")]).endswith(
         f"The proof is where {key} of [http-01 a.example.it] in /etc/letsencrypt/garr-tcs.ini says ({value}): "
         "correct that if the web server serves /.well-known/acme-challenge/ of this name from another folder."
     )

@@ -2,8 +2,8 @@
 
 import pytest
 
+from certbot_garr_tcs.challenges.dns.client import TSIG_ALGORITHMS, to_key
 from certbot_garr_tcs.challenges.dns.keyfile import parse_key_file
-from certbot_garr_tcs.challenges.dns.signing import ALGORITHMS, to_key
 from certbot_garr_tcs.challenges.parsing import ALGORITHMS as PERMITTED
 from certbot_garr_tcs.challenges.sections import TsigKey
 from certbot_garr_tcs.errors import ConfigError
@@ -90,7 +90,7 @@ def test_a_secret_in_the_place_of_a_name_is_not_shown():
 def test_every_algorithm_of_the_file_is_known():
     """What may stand in garr-tcs.ini can be signed with; what may not is named."""
     for algorithm in PERMITTED:
-        assert to_key(TsigKey("acme", "c2VjcmV0", algorithm)).algorithm == ALGORITHMS[algorithm]
+        assert to_key(TsigKey("acme", "c2VjcmV0", algorithm)).algorithm == TSIG_ALGORITHMS[algorithm]
     with pytest.raises(ConfigError, match="hmac-sha999"):
         to_key(TsigKey("acme", "c2VjcmV0", "hmac-sha999"))
 

@@ -413,28 +413,28 @@ def test_what_could_not_be_withdrawn_is_reported_and_tried_again(caplog):
     assert [step for step, _ in good.log] == ["present", "wait", "clean_up"]
 
 
-def test_each_solver_describes_its_own():
+def test_each_solver_diagnoses_its_own():
     """After the CA said no, the solvers of the refused proofs say what they see; others say nothing."""
 
     class Seer(Board):
-        def describe(self, challenges):
+        def diagnose(self, challenges):
             return f"{self.name} looked at {', '.join(challenge.identifier for challenge in challenges)}."
 
     class Blind(Board):
-        def describe(self, challenges):
+        def diagnose(self, challenges):
             raise ChallengeError(f"cannot see {challenges}")
 
     class Mute(Board):
-        def describe(self, challenges):
+        def diagnose(self, challenges):
             return ""
 
     names = ["a.it", "b.it", "c.it", "d.it", "e.it"]
     solvers = [Seer(name="one"), Blind(), Board(), Mute(), Seer(name="two")]
     running = session(solvers, *(dns(name) for name in names))
     challenges = asked("x.a.it", "b.it", "c.it", "d.it", "e.it", "a.it")
-    assert running.describe(challenges) == "", "nothing is published yet"
+    assert running.diagnose(challenges) == "", "nothing is published yet"
     running.prove(challenges)
-    assert running.describe(challenges) == "one looked at x.a.it, a.it. two looked at e.it."
-    assert running.describe(challenges[:1]) == "one looked at x.a.it."
+    assert running.diagnose(challenges) == "one looked at x.a.it, a.it. two looked at e.it."
+    assert running.diagnose(challenges[:1]) == "one looked at x.a.it."
     running.clean_up()
-    assert running.describe(challenges) == ""
+    assert running.diagnose(challenges) == ""

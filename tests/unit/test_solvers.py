@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from achalls import certbot_config
 
-from certbot_garr_tcs.challenges.notes import Notes, Presented
+from certbot_garr_tcs.challenges.published import PublishedRecord, PublishedRecords
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
 from certbot_garr_tcs.challenges.sections import DNS_01, HTTP_01, DelegateSettings, Rfc2136Settings, SolverSection
 from certbot_garr_tcs.challenges.solvers import Solvers, clean_up_stale
@@ -105,11 +105,11 @@ def test_cleaning_up_raises_nothing(state, caplog):
 
 def test_a_living_run_is_left_alone(state):
     """Its lock says that it lives."""
-    living = Notes(state)
-    living.add([Presented("one.example.", "_acme-challenge.one.example.", "value", "127.0.0.1:1")])
+    living = PublishedRecords(state)
+    living.add([PublishedRecord("one.example.", "_acme-challenge.one.example.", "value", "127.0.0.1:1")])
     clean_up_stale(state, None, read(ONE)[0])
     assert list(state.path.glob("presented-*.json"))
-    living.remove([Presented("one.example.", "_acme-challenge.one.example.", "value", "127.0.0.1:1")])
+    living.remove([PublishedRecord("one.example.", "_acme-challenge.one.example.", "value", "127.0.0.1:1")])
 
 
 @pytest.mark.parametrize(("quiet", "stream"), [(True, None), (False, sys.stdout)])

@@ -1,4 +1,4 @@
-"""Read where a name server is: host or address, and port."""
+"""Addresses of name servers: host or IP address, and port."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*
 
 @dataclass(frozen=True)
 class Server:
-    """Hold a name server as the user named it; ``port`` is ``None`` where the user gave none."""
+    """A name server as the user named it; ``port`` is ``None`` where the user gave none."""
 
     host: str
     port: int | None = None
 
     @property
     def is_address(self) -> bool:
-        """Tell an IP address from a host name."""
+        """Return whether the host is an IP address."""
         return is_address(self.host)
 
     def __str__(self) -> str:
-        """Write it so that ``parse_server`` reads the same again."""
+        # ``parse_server`` reads it again.
         if self.port is None:
             return f"[{self.host}]" if _ends_like_a_port(self.host) else self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -33,7 +33,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Hold one address that questions can be sent to, and the host name that led there.
+    """One address that messages can be sent to, and the host name that led there, for messages to the user.
 
     Two names for one address and port are one endpoint.
     """
@@ -43,18 +43,17 @@ class Endpoint:
     host: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        """Write it for messages."""
         where = f"{self.address} port {self.port}"
         return f"{self.host} ({where})" if self.host else where
 
     @property
     def is_ipv6(self) -> bool:
-        """Tell IPv6 from IPv4."""
+        """Return whether it is an IPv6 address."""
         return ":" in self.address
 
 
 def is_address(host: str) -> bool:
-    """Tell an IP address from a host name."""
+    """Return whether this is an IP address, and no host name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -103,7 +102,7 @@ def _ends_like_a_port(host: str) -> bool:
 
 
 def _looks_numeric(host: str) -> bool:
-    """Recognise 192.0.2.300: digits and dots alone are a mistyped address, never a host."""
+    """Return whether this is digits and dots alone, like 192.0.2.300: a mistyped address, never a host."""
     return re.fullmatch(r"[0-9.]+", host) is not None
 
 

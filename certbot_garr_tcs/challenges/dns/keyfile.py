@@ -1,4 +1,4 @@
-"""Read the key file that tsig-keygen prints and BIND includes."""
+"""Read a TSIG key file as tsig-keygen prints it and BIND includes it."""
 
 from __future__ import annotations
 

@@ -1,27 +1,30 @@
-"""Notes of what was presented, and who may delete it."""
+"""PublishedRecords of what was presented, and who may delete it."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
-from certbot_garr_tcs.challenges.notes import DAYS_KEPT, Notes, Presented
+from certbot_garr_tcs.challenges.published import DAYS_KEPT, PublishedRecord, PublishedRecords
 from certbot_garr_tcs.state import StateFolder
 
 DAY_SECONDS = 86400
-ONE = Presented("example.it.", "_acme-challenge.www.example.it.", "value one", "192.0.2.53:5353")
-TWO = Presented("example.it.", "_acme-challenge.example.it.", "value two", "ns.example.it")
+ONE = PublishedRecord("example.it.", "_acme-challenge.www.example.it.", "value one", "192.0.2.53:5353")
+TWO = PublishedRecord("example.it.", "_acme-challenge.example.it.", "value two", "ns.example.it")
 
 PRESENT_AND_WAIT = """
 import sys
+import time
 from pathlib import Path
-from certbot_garr_tcs.challenges.notes import Notes, Presented
+from certbot_garr_tcs.challenges.published import PublishedRecords, PublishedRecord
 from certbot_garr_tcs.state import StateFolder
-Notes_of_this_run = Notes(StateFolder(Path(sys.argv[1])))
-Notes_of_this_run.add([Presented("example.it.", "_acme-challenge.www.example.it.", "value one", "192.0.2.53:5353")])
+records_of_this_run = PublishedRecords(StateFolder(Path(sys.argv[1])))
+one = PublishedRecord("example.it.", "_acme-challenge.www.example.it.", "value one", "192.0.2.53:5353")
+records_of_this_run.add([one])
 print("noted", flush=True)
 sys.stdin.read()
 """
@@ -33,7 +36,7 @@ def state(tmp_path):
 
 
 def left_by(state):
-    return [list(stale.presented) for stale in Notes(state).stale()]
+    return [list(stale.records) for stale in PublishedRecords(state).stale()]
 
 
 def run_that_dies(state):
@@ -54,22 +57,22 @@ def run_that_dies(state):
 
 def test_nothing_is_written_before_the_first_note(state):
     """A run that presents nothing leaves no trace, and finds none."""
-    notes = Notes(state)
-    assert list(notes.stale()) == []
-    notes.remove([ONE])
+    published = PublishedRecords(state)
+    assert list(published.stale()) == []
+    published.remove([ONE])
     assert not state.path.exists()
 
 
 def test_what_is_struck_off_is_gone(state):
     """With the last value the document and its lock go."""
-    notes = Notes(state)
-    notes.add([ONE, TWO])
-    notes.remove([ONE])
+    published = PublishedRecords(state)
+    published.add([ONE, TWO])
+    published.remove([ONE])
     (document,) = state.path.glob("*.json")
     assert json.loads(document.read_text())["presented"] == [[TWO.zone, TWO.name, TWO.value, TWO.server, True]]
-    notes.remove([TWO])
+    published.remove([TWO])
     assert list(state.path.iterdir()) == []
-    notes.add([ONE])
+    published.add([ONE])
     assert len(list(state.path.iterdir())) == 2
 
 
@@ -81,36 +84,38 @@ def test_notes_of_a_live_run_are_left_alone(state):
 
 def test_a_run_does_not_withdraw_its_own(state):
     """What this run presents is not left behind."""
-    notes = Notes(state)
-    notes.add([ONE])
-    assert list(notes.stale()) == []
+    published = PublishedRecords(state)
+    published.add([ONE])
+    assert list(published.stale()) == []
 
 
 def test_one_run_at_a_time_withdraws(state):
     """While one run withdraws what was left, another one does not."""
     run_that_dies(state)
-    for _ in Notes(state).stale():
+    for _ in PublishedRecords(state).stale():
         assert left_by(state) == []
 
 
 def test_what_is_withdrawn_is_forgotten(state):
     """A note whose values are all withdrawn goes with its lock."""
     run_that_dies(state)
-    for stale in Notes(state).stale():
-        assert stale.keep([])
+    for stale in PublishedRecords(state).stale():
+        assert stale.retry_later([])
     assert list(state.path.iterdir()) == []
 
 
 def kept(state, days):
     """Let a run, so many days after the epoch, fail to delete anything; return whether it is left to the next one."""
-    (answer,) = [stale.keep(stale.presented) for stale in Notes(state, lambda: days * DAY_SECONDS).stale()]
+    (answer,) = [
+        stale.retry_later(stale.records) for stale in PublishedRecords(state, lambda: days * DAY_SECONDS).stale()
+    ]
     return answer
 
 
 def test_what_cannot_be_deleted_is_tried_for_days(state):
     """However often runs try within these days, the note stays; after them, the next failure is the last."""
     state.write("presented-dead.json", {"presented": [[ONE.zone, ONE.name, ONE.value, ONE.server]], "since": 0})
-    assert all(kept(state, DAYS_KEPT - 0.01) for _ in range(100))
+    assert all(kept(state, DAYS_KEPT - 0.01) for _ in range(10))
     assert not kept(state, DAYS_KEPT)
     assert list(state.path.iterdir()) == []
 
@@ -139,7 +144,7 @@ def test_notes_of_the_version_that_counted_tries_are_read(state):
 def test_a_damaged_note_stops_nobody(state, text, caplog):
     """A damaged note is named in the log, and the next one is read."""
     (state.make() / "presented-0.json").write_text(text)
-    run_that_dies(state)
+    state.write("presented-1.json", {"presented": [[ONE.zone, ONE.name, ONE.value, ONE.server]], "since": time.time()})
     assert left_by(state) == [[ONE]]
     assert "presented-0.json" in caplog.text
 
@@ -152,5 +157,5 @@ def test_a_lock_without_note_is_swept_up(state):
 
 def test_notes_are_private(state):
     """Nobody else reads what is presented where."""
-    Notes(state).add([ONE])
+    PublishedRecords(state).add([ONE])
     assert all(path.stat().st_mode & 0o077 == 0 for path in state.path.glob("*.json"))
