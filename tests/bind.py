@@ -259,7 +259,7 @@ class BindLab:
             server.stop()
         self._relays.__exit__()
 
-    def surroundings(self, folder: Path) -> dict[str, str]:
+    def resolver_environment(self, folder: Path) -> dict[str, str]:
         """Return environment variables for a process that is to find this lab instead of the machine's DNS.
 
         Resolvers and the port of name servers are what a machine has around it; a ``sitecustomize`` module

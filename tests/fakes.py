@@ -51,7 +51,7 @@ def says(*records: str, authority: str = "", aa: bool = True, rcode: str = "NOER
 
 
 def nothing(zone: str, rcode: str = "NXDOMAIN") -> Reply:
-    """Answer, with authority, that there is nothing; the SOA tells the zone (RFC 2308)."""
+    """Answer, with authority, that there is nothing; the SOA names the zone (RFC 2308)."""
     return says(authority=soa(zone), rcode=rcode)
 
 

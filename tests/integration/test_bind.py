@@ -116,7 +116,7 @@ class Runner:
             del found["_acme-challenge.old.example.it."]
         return found
 
-    def notes(self) -> list[Path]:
+    def documents(self) -> list[Path]:
         return list(self.state.path.glob("presented-*"))
 
     def fails(self, solver: Rfc2136Solver, *challenges: Challenge) -> ChallengeError:
@@ -130,7 +130,7 @@ class Runner:
             try:
                 solver.clean_up(challenges)
             except ChallengeError:
-                assert self.notes(), "what could not be cleaned is not noted"
+                assert self.documents(), "what could not be cleaned is not on disk"
         raise AssertionError("it did not fail")
 
 
@@ -143,7 +143,7 @@ def lab(tmp_path):
 
 @pytest.fixture
 def run(lab, tmp_path):
-    """Give a runner, and look for TXT records and notes at the end."""
+    """Give a runner, and check for TXT records and documents at the end."""
     runner = Runner(lab, tmp_path)
     yield runner
     assert runner.left() == {}
@@ -167,7 +167,7 @@ def test_two_zones_two_keys_and_a_cname_between_them(run):
     assert run.lab.primary.relay.counted["UPDATE"] == 2
     solver.clean_up(challenges)
     assert run.lab.primary.relay.counted["UPDATE"] == 4
-    assert run.notes() == []
+    assert run.documents() == []
 
 
 def test_a_hundred_names_and_two_late_secondaries(tmp_path):
@@ -215,16 +215,16 @@ def test_every_algorithm_is_what_bind_takes_it_for(tmp_path, algorithm):
 
 
 def test_server_down(run):
-    """A server that is down is told with zone, server and the next step."""
+    """A server that is down is reported with zone, server and the next step."""
     port = free_port([run.lab.primary.address])
     error = run.fails(run.solver(section(patient(f"{run.lab.primary.address}:{port}"))), challenge("www.example.it"))
     assert error.message == (f"UPDATE of example.it. at {run.lab.primary.address} port {port}: connection refused")
     assert "name it as server in [dns-01]" in error.hint
-    assert run.notes() == [], "nothing was written there, so nothing is to be deleted there"
+    assert run.documents() == [], "nothing was written there, so nothing is to be deleted there"
 
 
 def test_server_silent(run):
-    """A server that swallows everything is told as one that gives no answer."""
+    """A server that swallows everything is reported as one that gives no answer."""
     silent = FakeDns({}, address=run.lab.primary.address)  # its port is open, and nobody reads
     try:
         error = run.fails(run.solver(section(patient(silent.server)), transport=impatient), challenge("www.example.it"))
@@ -258,7 +258,7 @@ def test_one_refused_name_of_several_is_named(tmp_path):
             " _acme-challenge.ftp.example.it., _acme-challenge.example.it."
         )
         assert lab.primary.serial("example.it") == before
-        assert run.notes() == []
+        assert run.documents() == []
 
 
 def test_where_all_names_are_refused_few_are_tried(run):
@@ -471,17 +471,17 @@ def test_a_view_that_only_the_key_sees(views):
 
 
 def test_a_view_that_only_this_machine_does_not_see(views):
-    """Where the section says not to look here, the server's answer to the key is proof enough."""
+    """Where the section says not to ask here, the server's answer to the key is proof enough."""
     how = Propagation(HowToLook.SECONDS, seconds=1)
     solver = views.solver(section(replace(patient(views.lab.server), propagation=how)))
     solver.present([challenge("www.example.it")])
     solver.wait([challenge("www.example.it")])
     solver.clean_up([challenge("www.example.it")])
-    assert views.notes() == []
+    assert views.documents() == []
 
 
 def test_cname_loop(run):
-    """A loop is told whole, before anything is published."""
+    """A loop is reported whole, before anything is published."""
     error = run.fails(run.solver(), challenge("round.example.it"))
     assert error.message == (
         "CNAME loop: _acme-challenge.round.example.it. -> round.example.it. -> _acme-challenge.round.example.it."
@@ -490,7 +490,7 @@ def test_cname_loop(run):
 
 
 def test_cname_into_a_zone_without_key(run):
-    """A zone that no section knows refuses: both names are told, and which section is missing."""
+    """A zone that no section knows refuses: both names are reported, and which section is missing."""
     sections = [section(patient(run.lab.server), "example.it")]
     error = run.fails(run.solver(*sections), challenge("locked.example.it"))
     assert error.message == (
@@ -589,7 +589,7 @@ def test_an_update_whose_answer_is_lost_is_looked_at(run):
     assert run.lab.primary.txt("_acme-challenge.www.example.it") == {"value for www.example.it"}
     solver.wait([challenge("www.example.it")])
     solver.clean_up([challenge("www.example.it")])
-    assert run.notes() == []
+    assert run.documents() == []
 
 
 @pytest.fixture
@@ -735,7 +735,7 @@ def test_killed_between_update_and_answer(run, tmp_path):
     relay.swallow_update_answers = False
     run.solver().clean_up_stale()
     assert run.left() == {}
-    assert run.notes() == []
+    assert run.documents() == []
 
 
 def _at(run: Runner) -> str:

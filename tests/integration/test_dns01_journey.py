@@ -68,7 +68,7 @@ def test_two_zones_two_keys_and_a_cname_in_one_certificate(certbot, make_pebble,
     pebble = make_pebble(dns_server=f"{secondary.address}:{lab.port}")
     certbot.use(pebble, SECTIONS)
     options = [part for name in NAMES for part in ("-d", name)]
-    certbot.run("certonly", "-n", "-a", "garr-tcs", *options, env=lab.surroundings(tmp_path / "around"))
+    certbot.run("certonly", "-n", "-a", "garr-tcs", *options, env=lab.resolver_environment(tmp_path / "around"))
 
     extension = certbot.certificate("example.it").extensions.get_extension_for_class(x509.SubjectAlternativeName)
     assert sorted(extension.value.get_values_for_type(x509.DNSName)) == sorted(NAMES)
@@ -149,7 +149,7 @@ def test_a_wildcard_cname_is_in_nobodys_way(make_certbot, make_pebble, lab, tmp_
         make_pebble(dns_server=f"{lab.secondaries[0].address}:{lab.port}"), sections.format(credentials=credentials)
     )
     names = ("-d", "www.example.org", "-d", "example.org", "-d", "*.example.org")
-    certbot.run("certonly", "-n", "-a", "garr-tcs", *names, env=lab.surroundings(tmp_path / "around"))
+    certbot.run("certonly", "-n", "-a", "garr-tcs", *names, env=lab.resolver_environment(tmp_path / "around"))
     assert lab.primary.all_txt("example.org") == lab.primary.all_txt("acme.example.net") == {}
 
 
@@ -160,7 +160,7 @@ def test_a_server_that_cannot_be_reached_is_one_line(make_certbot, make_pebble, 
     sections = f"{OURS}server = 127.0.0.1:{port}\nzone = example.org\n"
     certbot.use(make_pebble(dns_server=f"{lab.primary.address}:{lab.port}"), sections)
     order = ("certonly", "-n", "-a", "garr-tcs", "-d", "www.example.org")
-    result = certbot.run(*order, env=lab.surroundings(tmp_path / "around"), check=False)
+    result = certbot.run(*order, env=lab.resolver_environment(tmp_path / "around"), check=False)
     assert result.returncode == 1
     (line,) = [line for line in result.output.splitlines() if f"port {port}" in line]
     assert line.startswith(

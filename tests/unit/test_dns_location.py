@@ -70,7 +70,7 @@ def test_cnames_are_followed_to_the_end():
         assert chain(resolver_at(server)) == [str(WWW), "one.acme.example.net.", "two.acme.example.net."]
 
 
-def test_a_cname_loop_is_told_whole():
+def test_a_cname_loop_is_reported_whole():
     """A loop is reported with every name in it."""
     table = {
         (str(WWW), "CNAME"): cname(WWW, "a.example.it."),
@@ -137,8 +137,8 @@ def test_an_error_behind_a_cname_names_what_was_asked_for():
     assert caught.value.message.startswith(f"{WWW} is a CNAME that leads to x.gone.example.: CNAME of x.gone.example.")
 
 
-def test_the_apex_is_told_by_the_negative_answer():
-    """One question tells CNAME and apex."""
+def test_the_apex_is_in_the_negative_answer():
+    """One question finds CNAME and apex."""
     with FakeDns({(str(WWW), "CNAME"): nothing("example.it.")}) as server:
         resolver = resolver_at(server)
         chain(resolver)
@@ -296,7 +296,7 @@ def test_every_address_of_every_name_server():
     ]
 
 
-def test_a_name_server_without_address_is_told():
+def test_a_name_server_without_address_is_reported():
     """A name server that has no address is a fault that the CA would meet too."""
     with FakeDns(
         {
@@ -402,13 +402,6 @@ def test_a_cname_within_the_zone_keeps_its_section():
     assert (target.key_name, target.missing_section) == ("one", False)
 
 
-def test_what_was_published_without_a_key_is_deleted_without():
-    """A value that a killed run left in a stranger's zone gets no signature from a later run either."""
-    locator = RecordLocator([section("", Rfc2136Settings("192.0.2.1", tsig=KEY))], resolver_at())
-    found = [locator.locate_stale(ZONE, WWW, Server("192.0.2.9"), signed=signed).target.key for signed in (True, False)]
-    assert [key is None for key in found] == [False, True]
-
-
 def test_where_another_plugin_has_the_effective_name_nothing_is_sent():
     """A delegate cannot publish at a CNAME's target, and no other key may: the error says so, and what to do."""
     with FakeDns(leading_away()) as server:
@@ -455,14 +448,14 @@ def test_a_zone_that_is_written_down_is_taken():
             )
 
 
-def test_a_server_without_address_is_told():
-    """A server whose name nobody knows is told with its section."""
+def test_a_server_without_address_is_reported():
+    """A server whose name nobody knows is reported with its section."""
     locator = RecordLocator([section("", Rfc2136Settings("ns.example.it"))], resolver_at())
     with pytest.raises(ChallengeError, match=r"server ns\.example\.it of \[dns-01\] has no address"):
         locator.locate("www.example.it")
 
 
-def test_a_name_without_section_is_told():
+def test_a_name_without_section_is_reported():
     """Only rfc2136 sections count here."""
     locator = RecordLocator([section("example.it", DelegateSettings("dns-multi"))], resolver_at())
     with pytest.raises(ConfigError, match=r"www\.example\.it"):
@@ -478,7 +471,7 @@ def test_a_name_without_section_is_told():
         (".".join(["a" * 63] * 4), r"^aaa.* has 255 characters: a DNS name has 253 at most"),
     ],
 )
-def test_what_is_no_name_is_told(name, says_so):
+def test_what_is_no_name_is_reported(name, says_so):
     """A name that the DNS cannot hold is an error with the name, and with what is wrong."""
     with pytest.raises(DnsError, match=says_so):
         challenge_name(name)
@@ -504,7 +497,7 @@ def test_many_names_share_what_is_above_them():
         assert len(asked) == 4
 
 
-def test_a_primary_without_address_is_told():
+def test_a_primary_without_address_is_reported():
     """A SOA that names a host that is not there (PowerDNS's default) asks for server in the section."""
     gone = "a.misconfigured.invalid"
     table = {
@@ -522,8 +515,8 @@ def test_a_primary_without_address_is_told():
     assert "Set server in [dns-01]" in caught.value.hint
 
 
-def test_a_zone_without_name_servers_is_told():
-    """A zone that shows no NS records cannot be looked at."""
+def test_a_zone_without_name_servers_is_reported():
+    """A zone that shows no NS records cannot be checked."""
     with FakeDns({("example.it", "NS"): nothing("it.")}) as server:
         with pytest.raises(DnsError, match="has no NS records") as caught:
             find_name_servers(ZONE, resolver_at(server), PreferredServer())

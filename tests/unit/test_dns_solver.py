@@ -93,7 +93,7 @@ class Bench:
     def txt(self, name):
         return self.server.txt.get(dns.name.from_text(f"_acme-challenge.{name}"), set())
 
-    def notes(self):
+    def documents(self):
         return list(self.state.path.glob("presented-*.json"))
 
 
@@ -120,30 +120,30 @@ def test_present_wait_clean_up(tmp_path):
         everything = [WWW, FTP, APEX, WILD]
         bench.solver.present(everything)
         assert bench.txt("example.it") == {"for the apex", "for the wildcard"}
-        assert len(bench.notes()) == 1
+        assert len(bench.documents()) == 1
         bench.solver.wait(everything)
         assert bench.lines == ["TXT records seen at 1 of 1 name servers after 0 s"]
         bench.solver.clean_up(everything)
         assert not any(server.txt.values())
         assert [len(update.update) for update in server.updates] == [4, 4]
-        assert bench.notes() == []
+        assert bench.documents() == []
         bench.solver.clean_up(everything)
         assert len(server.updates) == 2
 
 
-def test_what_is_noted_is_noted_before_it_is_sent(tmp_path):
-    """At the moment the server reads the UPDATE, the note is on disk."""
-    noted = []
+def test_what_is_sent_is_on_disk_before(tmp_path):
+    """At the moment the server reads the UPDATE, the value is on disk."""
+    on_disk = []
 
-    def looks(server, query, tcp):
-        noted.extend(path.read_text() for path in (tmp_path / "garr-tcs").glob("presented-*.json"))
+    def reads_state(server, query, tcp):
+        on_disk.extend(path.read_text() for path in (tmp_path / "garr-tcs").glob("presented-*.json"))
         return applies(server, query, tcp)
 
-    with FakeDns(zone_table(replies={("example.it", "UPDATE"): looks}), key=TSIG) as server:
+    with FakeDns(zone_table(replies={("example.it", "UPDATE"): reads_state}), key=TSIG) as server:
         bench = Bench(server, tmp_path)
         bench.solver.present([WWW])
-        assert "for www" in noted[0]
-        assert KEY.secret not in noted[0]
+        assert "for www" in on_disk[0]
+        assert KEY.secret not in on_disk[0]
 
 
 def test_clean_up_without_present_does_nothing(tmp_path):
@@ -158,7 +158,7 @@ def test_clean_up_without_present_does_nothing(tmp_path):
 
 
 def test_a_refused_update_leaves_nothing_to_clean(tmp_path):
-    """After a clear no there is nothing to delete, no note, and no second refusal."""
+    """After a clear no there is nothing to delete, nothing on disk, and no second refusal."""
     with FakeDns(zone_table(replies={("example.it", "UPDATE"): fails("REFUSED")}), key=TSIG) as server:
         bench = Bench(server, tmp_path)
         with pytest.raises(
@@ -167,14 +167,14 @@ def test_a_refused_update_leaves_nothing_to_clean(tmp_path):
             bench.solver.present([WWW])
         bench.solver.clean_up([WWW])
         assert len(server.updates) == 1
-        assert bench.notes() == []
+        assert bench.documents() == []
 
 
 def applied_in_silence(server, query, tcp):
     applies(server, query, tcp)
 
 
-def test_an_update_without_answer_is_looked_at(tmp_path):
+def test_an_update_without_answer_is_checked(tmp_path):
     """An UPDATE that was made, though its answer was lost, is as good as any."""
     with FakeDns(zone_table(replies={("example.it", "UPDATE"): applied_in_silence}), key=TSIG) as server:
         bench = Bench(server, tmp_path)
@@ -182,7 +182,7 @@ def test_an_update_without_answer_is_looked_at(tmp_path):
         bench.solver.wait([WWW])
         bench.solver.clean_up([WWW])
         assert bench.txt("www.example.it") == set()
-        assert bench.notes() == []
+        assert bench.documents() == []
 
 
 def test_an_update_without_answer_is_cleaned(tmp_path):
@@ -197,7 +197,7 @@ def test_an_update_without_answer_is_cleaned(tmp_path):
         server.table[dns.name.from_text("example.it"), "UPDATE"] = applies
         bench.solver.clean_up([WWW])
         assert bench.txt("www.example.it") == set()
-        assert bench.notes() == []
+        assert bench.documents() == []
 
 
 def forged_no(server, query, tcp):
@@ -224,20 +224,20 @@ def test_what_is_refused_without_a_signature_is_cleaned(tmp_path, refusal):
         assert bench.txt("www.example.it") == {"for www"}
         bench.solver.clean_up([WWW])
         assert bench.txt("www.example.it") == set()
-        assert bench.notes() == []
+        assert bench.documents() == []
 
 
 def test_a_server_that_never_signs_its_no_is_asked_twice_and_no_more(tmp_path):
-    """Where adding and deleting are both refused, nothing is there: no second error, and no note for later runs."""
+    """Where adding and deleting are both refused, nothing is there: no second error, and nothing for later runs."""
     with FakeDns(zone_table(replies={("example.it", "UPDATE"): tsig_error("BADKEY")}), key=TSIG) as server:
         bench = Bench(server, tmp_path)
         with pytest.raises(ChallengeError, match="BADKEY"):
             bench.solver.present([WWW])
-        assert len(bench.notes()) == 1
+        assert len(bench.documents()) == 1
         bench.solver.clean_up([WWW])
         bench.solver.clean_up([WWW])
         assert len(server.updates) == 2
-        assert bench.notes() == []
+        assert bench.documents() == []
 
 
 def test_a_failing_server_leaves_open_what_it_did(tmp_path):
@@ -249,22 +249,22 @@ def test_a_failing_server_leaves_open_what_it_did(tmp_path):
         server.table[dns.name.from_text("example.it"), "UPDATE"] = applies
         bench.solver.clean_up([WWW])
         assert len(server.updates) == 2
-        assert bench.notes() == []
+        assert bench.documents() == []
 
 
-def test_what_cannot_be_cleaned_stays_noted(tmp_path):
-    """A clean-up that fails raises, and the note stays for the next run."""
+def test_what_cannot_be_cleaned_stays_on_disk(tmp_path):
+    """A clean-up that fails raises, and the value stays on disk for the next run."""
     with FakeDns(zone_table(), key=TSIG) as server:
         bench = Bench(server, tmp_path)
         bench.solver.present([WWW])
         server.table[dns.name.from_text("example.it"), "UPDATE"] = fails("SERVFAIL")
         with pytest.raises(ChallengeError, match="SERVFAIL"):
             bench.solver.clean_up([WWW])
-        assert len(bench.notes()) == 1
+        assert len(bench.documents()) == 1
 
 
-def test_nothing_is_sent_where_one_name_has_no_place(tmp_path):
-    """All places are known before anything is published."""
+def test_nothing_is_sent_where_one_name_has_no_location(tmp_path):
+    """All locations are known before anything is published."""
     with FakeDns(
         zone_table(replies={("_acme-challenge.www.example.it", "CNAME"): fails("SERVFAIL")}), key=TSIG
     ) as server:
@@ -276,16 +276,16 @@ def test_nothing_is_sent_where_one_name_has_no_place(tmp_path):
 
 
 def test_a_server_that_was_never_reached_leaves_nothing_to_clean(tmp_path):
-    """Where nobody listens nothing was written: no note, and no second try to reach it."""
+    """Where nobody listens nothing was written: nothing stays on disk, and no second try to reach it."""
     with FakeDns(zone_table(), key=TSIG) as server:
         bench = Bench(server, tmp_path, server=f"127.0.0.1:{free_port()}", zone="example.it")
         with pytest.raises(ChallengeError, match="connection refused"):
             bench.solver.present([WWW])
-        assert bench.notes() == []
+        assert bench.documents() == []
         bench.solver.clean_up([WWW])
 
 
-def test_what_may_have_arrived_is_noted_though_tcp_is_refused(tmp_path):
+def test_what_may_have_arrived_stays_on_disk_though_tcp_is_refused(tmp_path):
     """A server that does not answer over UDP, and is closed for TCP, may have read the UPDATE."""
 
     def no_answer(wire, endpoint, *, timeout_seconds, tcp):
@@ -299,7 +299,7 @@ def test_what_may_have_arrived_is_noted_though_tcp_is_refused(tmp_path):
 
         with pytest.raises(ChallengeError, match="no answer"):
             bench.new_solver(transport).present([WWW])
-        assert len(bench.notes()) == 1
+        assert len(bench.documents()) == 1
 
 
 def left_by_a_dead_run(bench, *presented, since=None):
@@ -322,18 +322,19 @@ def test_what_a_killed_run_left_is_deleted(tmp_path, caplog):
         left_by_a_dead_run(bench, PublishedRecord("example.it.", str(name), "left", server.server))
         bench.solver.clean_up_stale()
         assert server.txt[name] == {"somebody else's"}
-        assert bench.notes() == []
+        assert bench.documents() == []
         assert "Deleted TXT records that an earlier run left at _acme-challenge.www.example.it." in caplog.text
 
 
-def test_what_was_published_without_a_key_is_deleted_without(tmp_path):
+@pytest.mark.parametrize("signed", [True, False])
+def test_what_was_published_without_a_key_is_deleted_without(tmp_path, signed):
     """Where no section named the zone, no later run signs anything for its primary either."""
     with FakeDns(zone_table(), key=TSIG) as server:
         bench = Bench(server, tmp_path)
         name = "_acme-challenge.www.example.it."
-        left_by_a_dead_run(bench, PublishedRecord("example.it.", name, "left", server.server, signed=False))
+        left_by_a_dead_run(bench, PublishedRecord("example.it.", name, "left", server.server, signed=signed))
         bench.solver.clean_up_stale()
-        assert [update.had_tsig for update in server.updates] == [False]
+        assert [update.had_tsig for update in server.updates] == [signed]
 
 
 def test_what_cannot_be_deleted_is_logged_and_tried_again(tmp_path, caplog):
@@ -345,7 +346,7 @@ def test_what_cannot_be_deleted_is_logged_and_tried_again(tmp_path, caplog):
         )
         for _ in range(4):
             bench.new_solver().clean_up_stale()
-        assert len(bench.notes()) == 1
+        assert len(bench.documents()) == 1
         assert caplog.text.count("REFUSED") == 4
         assert all(record.levelname == "WARNING" for record in caplog.records)
 
@@ -358,13 +359,13 @@ def test_giving_up_is_an_error_that_says_what_to_delete(tmp_path, caplog):
         left_by_a_dead_run(bench, one, since=time.time() - (DAYS_KEPT + 1) * 86400)
         bench.solver.clean_up_stale()
         assert len(server.updates) == 1
-        assert bench.notes() == []
+        assert bench.documents() == []
     (error,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert f'zone example.it. at {server.server}: update delete _acme-challenge.www.example.it. TXT "left"' in error
 
 
 def test_one_refused_name_keeps_no_other_one_there(tmp_path, caplog):
-    """What the key may still delete is deleted, name by name; the rest stays noted."""
+    """What the key may still delete is deleted, name by name; the rest stays on disk."""
 
     def grants_www_alone(server, query, tcp):
         if {rrset.name for rrset in query.update} == {dns.name.from_text("_acme-challenge.www.example.it")}:
@@ -379,11 +380,11 @@ def test_one_refused_name_keeps_no_other_one_there(tmp_path, caplog):
         left_by_a_dead_run(bench, *[PublishedRecord("example.it.", name, "left", server.server) for name in names])
         bench.solver.clean_up_stale()
         assert (bench.txt("ftp.example.it"), bench.txt("www.example.it")) == ({"left"}, set())
-        assert names[0] in bench.notes()[0].read_text()
-        assert names[1] not in bench.notes()[0].read_text() + caplog.text
+        assert names[0] in bench.documents()[0].read_text()
+        assert names[1] not in bench.documents()[0].read_text() + caplog.text
 
 
-def test_a_note_that_leads_nowhere_stops_nothing(tmp_path, caplog):
+def test_a_stale_value_that_leads_nowhere_stops_nothing(tmp_path, caplog):
     """A server or name that cannot be read any more is logged, and the others are deleted."""
     with FakeDns(zone_table(), key=TSIG) as server:
         bench = Bench(server, tmp_path)
@@ -401,7 +402,7 @@ def test_a_note_that_leads_nowhere_stops_nothing(tmp_path, caplog):
 
 
 def test_seconds_let_time_pass(tmp_path):
-    """Waiting for seconds asks no name server but the one that accepted the UPDATE, and tells that it waits."""
+    """Waiting for seconds asks no name server but the one that accepted the UPDATE, and reports that it waits."""
     with FakeDns(zone_table(), key=TSIG) as server:
         bench = Bench(server, tmp_path, propagation=Propagation(HowToLook.SECONDS, seconds=12))
         bench.solver.present([WWW])
@@ -447,19 +448,19 @@ def test_diagnose_says_what_is_seen(tmp_path):
     with FakeDns(zone_table(), key=TSIG) as server:
         bench = Bench(server, tmp_path)
         bench.solver.present([WWW])
-        told = bench.solver.diagnose([WWW])
-    assert f"www.example.it: TXT shown by 1 of 1 addresses; ns1.example.it (127.0.0.1 port {server.port})" in told
-    assert 'CAA at example.it.: 0 issue "harica.gr"' in told
-    assert "firewall" in told
+        text = bench.solver.diagnose([WWW])
+    assert f"www.example.it: TXT shown by 1 of 1 addresses; ns1.example.it (127.0.0.1 port {server.port})" in text
+    assert 'CAA at example.it.: 0 issue "harica.gr"' in text
+    assert "firewall" in text
 
 
 def test_diagnose_says_what_is_missing(tmp_path):
-    """A record that is not there is told, with the step for it; so is a CAA that cannot be had."""
+    """A record that is not there is reported, with the step for it; so is a CAA that cannot be had."""
     with FakeDns(zone_table(replies={("www.example.it", "CAA"): silent}), key=TSIG) as server:
-        told = Bench(server, tmp_path).solver.diagnose([WWW])
-    assert "TXT shown by 0 of 1 addresses" in told
-    assert "no permission to issue" in told
-    assert "NOTIFY" in told
+        text = Bench(server, tmp_path).solver.diagnose([WWW])
+    assert "TXT shown by 0 of 1 addresses" in text
+    assert "no permission to issue" in text
+    assert "NOTIFY" in text
 
 
 def test_diagnose_survives_a_broken_dns(tmp_path):
@@ -467,13 +468,13 @@ def test_diagnose_survives_a_broken_dns(tmp_path):
     with FakeDns(
         zone_table(replies={("_acme-challenge.www.example.it", "CNAME"): fails("SERVFAIL")}), key=TSIG
     ) as server:
-        told = Bench(server, tmp_path).solver.diagnose([WWW])
-    assert "www.example.it: CNAME of _acme-challenge.www.example.it." in told
-    assert "SERVFAIL" in told
+        text = Bench(server, tmp_path).solver.diagnose([WWW])
+    assert "www.example.it: CNAME of _acme-challenge.www.example.it." in text
+    assert "SERVFAIL" in text
 
 
 def test_diagnose_follows_cnames(tmp_path):
-    """Where a CNAME leads is told, with the warning that not every CA follows it."""
+    """Where a CNAME leads is reported, with the warning that not every CA follows it."""
     replies = {
         ("_acme-challenge.www.example.it", "CNAME"): says("_acme-challenge.www.example.it 60 CNAME x.example.it."),
         ("*.www.example.it", "CNAME"): nothing("example.it."),
@@ -483,9 +484,9 @@ def test_diagnose_follows_cnames(tmp_path):
     with FakeDns(zone_table(replies=replies), key=TSIG) as server:
         bench = Bench(server, tmp_path)
         bench.solver.present([WWW])
-        told = bench.solver.diagnose([WWW])
-    assert "CNAME: _acme-challenge.www.example.it. -> x.example.it." in told
-    assert "HARICA did not in 2025" in told
+        text = bench.solver.diagnose([WWW])
+    assert "CNAME: _acme-challenge.www.example.it. -> x.example.it." in text
+    assert "HARICA did not in 2025" in text
 
 
 def test_a_long_description_is_cut(tmp_path):
@@ -497,12 +498,12 @@ def test_a_long_description_is_cut(tmp_path):
         replies[f"_acme-challenge.{name}", "TXT"] = shows_txt
         replies[name, "CAA"] = nothing("example.it.")
     with FakeDns(zone_table(replies=replies), key=TSIG) as server:
-        told = Bench(server, tmp_path).solver.diagnose([challenge_of(name, "x") for name in names])
-    assert told.count("TXT shown by") == 3
-    assert "and 7 more names" in told
+        text = Bench(server, tmp_path).solver.diagnose([challenge_of(name, "x") for name in names])
+    assert text.count("TXT shown by") == 3
+    assert "and 7 more names" in text
 
 
-def test_a_resolver_without_address_is_told(tmp_path):
+def test_a_resolver_without_address_is_reported(tmp_path):
     """A resolver that nobody knows is an error that names it, not an endless wait."""
     replies = {("resolver.example.it", rdtype): nothing("example.it.") for rdtype in ("A", "AAAA")}
     with FakeDns(zone_table(replies=replies), key=TSIG) as server:

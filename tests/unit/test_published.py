@@ -25,7 +25,7 @@ from certbot_garr_tcs.state import StateFolder
 records_of_this_run = PublishedRecords(StateFolder(Path(sys.argv[1])))
 one = PublishedRecord("example.it.", "_acme-challenge.www.example.it.", "value one", "192.0.2.53:5353")
 records_of_this_run.add([one])
-print("noted", flush=True)
+print("written", flush=True)
 sys.stdin.read()
 """
 
@@ -40,13 +40,13 @@ def left_by(state):
 
 
 def run_that_dies(state):
-    """Have another process note a value, and kill it as a power cut would."""
+    """Have another process publish a value, and kill it as a power cut would."""
     process = subprocess.Popen(
         [sys.executable, "-c", PRESENT_AND_WAIT, str(state.path.parent)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
-    assert process.stdout.readline() == b"noted\n"
+    assert process.stdout.readline() == b"written\n"
     during = left_by(state)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -55,7 +55,7 @@ def run_that_dies(state):
     return during
 
 
-def test_nothing_is_written_before_the_first_note(state):
+def test_nothing_is_written_before_the_first_value(state):
     """A run that presents nothing leaves no trace, and finds none."""
     published = PublishedRecords(state)
     assert list(published.stale()) == []
@@ -63,7 +63,7 @@ def test_nothing_is_written_before_the_first_note(state):
     assert not state.path.exists()
 
 
-def test_what_is_struck_off_is_gone(state):
+def test_what_is_removed_is_gone(state):
     """With the last value the document and its lock go."""
     published = PublishedRecords(state)
     published.add([ONE, TWO])
@@ -76,28 +76,28 @@ def test_what_is_struck_off_is_gone(state):
     assert len(list(state.path.iterdir())) == 2
 
 
-def test_notes_of_a_live_run_are_left_alone(state):
+def test_values_of_a_live_run_are_left_alone(state):
     """While a process lives, another one does not touch its values; after its death it does."""
     assert run_that_dies(state) == []
     assert left_by(state) == [[ONE]]
 
 
-def test_a_run_does_not_withdraw_its_own(state):
+def test_a_run_does_not_delete_its_own(state):
     """What this run presents is not left behind."""
     published = PublishedRecords(state)
     published.add([ONE])
     assert list(published.stale()) == []
 
 
-def test_one_run_at_a_time_withdraws(state):
-    """While one run withdraws what was left, another one does not."""
+def test_one_run_at_a_time_deletes(state):
+    """While one run deletes what was left, another one does not."""
     run_that_dies(state)
     for _ in PublishedRecords(state).stale():
         assert left_by(state) == []
 
 
-def test_what_is_withdrawn_is_forgotten(state):
-    """A note whose values are all withdrawn goes with its lock."""
+def test_what_is_deleted_is_forgotten(state):
+    """A document whose values are all deleted is removed with its lock."""
     run_that_dies(state)
     for stale in PublishedRecords(state).stale():
         assert stale.retry_later([])
@@ -113,14 +113,14 @@ def kept(state, days):
 
 
 def test_what_cannot_be_deleted_is_tried_for_days(state):
-    """However often runs try within these days, the note stays; after them, the next failure is the last."""
+    """However often runs try within these days, the document stays; after them, the next failure is the last."""
     state.write("presented-dead.json", {"presented": [[ONE.zone, ONE.name, ONE.value, ONE.server]], "since": 0})
     assert all(kept(state, DAYS_KEPT - 0.01) for _ in range(10))
     assert not kept(state, DAYS_KEPT)
     assert list(state.path.iterdir()) == []
 
 
-def test_notes_of_the_version_that_counted_tries_are_read(state):
+def test_documents_of_the_version_that_counted_tries_are_read(state):
     """Their days begin when the file was written last; the tries that it counted count no more."""
     state.write("presented-dead.json", {"presented": [[ONE.zone, ONE.name, ONE.value, ONE.server]], "tries": 4})
     os.utime(state.path / "presented-dead.json", (DAY_SECONDS, DAY_SECONDS))
@@ -141,21 +141,21 @@ def test_notes_of_the_version_that_counted_tries_are_read(state):
         '{"presented": [], "since": Infinity}',
     ],
 )
-def test_a_damaged_note_stops_nobody(state, text, caplog):
-    """A damaged note is named in the log, and the next one is read."""
+def test_a_damaged_document_stops_nobody(state, text, caplog):
+    """A damaged document is named in the log, and the next one is read."""
     (state.make() / "presented-0.json").write_text(text)
     state.write("presented-1.json", {"presented": [[ONE.zone, ONE.name, ONE.value, ONE.server]], "since": time.time()})
     assert left_by(state) == [[ONE]]
     assert "presented-0.json" in caplog.text
 
 
-def test_a_lock_without_note_is_swept_up(state):
-    """A lock that a killed run left before its first note means nothing, and harms nobody."""
+def test_a_lock_without_document_is_removed(state):
+    """A lock that a killed run left before its first document means nothing, and does no harm."""
     (state.make() / "presented-0.lock").touch()
     assert left_by(state) == []
 
 
-def test_notes_are_private(state):
+def test_documents_are_private(state):
     """Nobody else reads what is presented where."""
     PublishedRecords(state).add([ONE])
     assert all(path.stat().st_mode & 0o077 == 0 for path in state.path.glob("*.json"))

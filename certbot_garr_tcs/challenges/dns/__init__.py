@@ -1,1 +1,1 @@
-"""Find zones, ask and update name servers, look until a record is there."""
+"""The DNS for dns-01: find zones, ask and update name servers, wait until a record is visible."""
