@@ -21,7 +21,7 @@ from fakes import FakeDns, fails, lame, nothing, says, soa
 from relay import Relay
 
 from certbot_garr_tcs.challenges.dns.client import Client, send, to_key
-from certbot_garr_tcs.challenges.dns.endpoints import Endpoint
+from certbot_garr_tcs.challenges.dns.endpoints import Endpoint, Server
 from certbot_garr_tcs.challenges.dns.location import RecordLocation, UpdateTarget
 from certbot_garr_tcs.challenges.dns.resolver import ResolverConfig
 from certbot_garr_tcs.challenges.dns.updates import PendingRecord, UpdateRejectedError, build_update, send_update
@@ -326,7 +326,8 @@ def test_a_zone_that_does_not_hold_the_name(run):
 
 def test_notzone(lab):
     """BIND's NOTZONE has its own hint."""
-    target = UpdateTarget(dns.name.from_text("example.it"), (Endpoint(lab.primary.address, lab.port),), key=to_key(KEY))
+    zone, endpoint = dns.name.from_text("example.it"), Endpoint(lab.primary.address, lab.port)
+    target = UpdateTarget(zone, (endpoint,), Server(endpoint.address), key=to_key(KEY))
     elsewhere = RecordLocation((dns.name.from_text("www.example.org"),), target)
     with pytest.raises(UpdateRejectedError) as caught:
         send_update(Client(), target, build_update([PendingRecord(elsewhere, "x")], add=True))

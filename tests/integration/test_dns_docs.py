@@ -11,7 +11,7 @@ from bind import BindLab, Zone, key_statement, make_key, skip_or_fail
 from needs import need_program
 
 from certbot_garr_tcs.challenges.dns.client import Client, to_key
-from certbot_garr_tcs.challenges.dns.endpoints import Endpoint
+from certbot_garr_tcs.challenges.dns.endpoints import Endpoint, Server
 from certbot_garr_tcs.challenges.dns.location import UpdateTarget
 from certbot_garr_tcs.challenges.dns.updates import UpdateRejectedError, send_update
 
@@ -40,7 +40,7 @@ def allowed(lab: BindLab, name: str, rdtype: str, data: str) -> bool:
     delete = dns.update.UpdateMessage(lab.zones[0].name)
     delete.delete(dns.name.from_text(name), rdtype, data)
     endpoint = Endpoint(lab.primary.address, lab.port)
-    target = UpdateTarget(dns.name.from_text(lab.zones[0].name), (endpoint,), key=to_key(KEY))
+    target = UpdateTarget(dns.name.from_text(lab.zones[0].name), (endpoint,), Server(endpoint.address), key=to_key(KEY))
     try:
         send_update(Client(), target, add)
     except UpdateRejectedError:

@@ -20,7 +20,7 @@ from needs import need, need_program
 from relay import Relay, Relays
 
 from certbot_garr_tcs.challenges.dns.client import Client, to_key
-from certbot_garr_tcs.challenges.dns.endpoints import Endpoint
+from certbot_garr_tcs.challenges.dns.endpoints import Endpoint, Server
 from certbot_garr_tcs.challenges.dns.location import UpdateTarget
 from certbot_garr_tcs.challenges.dns.resolver import ResolverConfig
 from certbot_garr_tcs.challenges.dns.updates import send_update
@@ -177,7 +177,7 @@ def test_the_script_grants_nothing_else(powerdns, name, rdtype, data, signed):
     message.add(dns.name.from_text(name), 60, rdtype, data)
     key = to_key(powerdns.key) if signed else None
     zone, endpoint = dns.name.from_text("example.it"), Endpoint(powerdns.address, powerdns.port)
-    send_update(Client(), UpdateTarget(zone, (endpoint,), key=key), message)
+    send_update(Client(), UpdateTarget(zone, (endpoint,), Server(powerdns.address), key=key), message)
     assert data not in powerdns.shown(name, rdtype)[0]
 
 

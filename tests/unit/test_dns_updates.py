@@ -8,7 +8,7 @@ import pytest
 from fakes import FakeDns, applies, fails, first, says, shows_txt, silent, tsig_error, without_waiting
 
 from certbot_garr_tcs.challenges.dns.client import Client, NoResponseError, NoResponseReason
-from certbot_garr_tcs.challenges.dns.endpoints import Endpoint
+from certbot_garr_tcs.challenges.dns.endpoints import Endpoint, Server
 from certbot_garr_tcs.challenges.dns.location import RecordLocation, UpdateTarget
 from certbot_garr_tcs.challenges.dns.updates import (
     LARGEST_OCTETS,
@@ -21,19 +21,20 @@ from certbot_garr_tcs.challenges.dns.updates import (
 from certbot_garr_tcs.errors import DnsError
 
 KEY = dns.tsig.Key("acme.", b"0123456789abcdef0123456789abcdef", "hmac-sha256.")
+SERVER = Server("ns.example.it")
 ZONE = dns.name.from_text("example.it")
 WWW = dns.name.from_text("_acme-challenge.www.example.it")
 RECORD = f'{WWW} 60 TXT "value"'
 
 
 def record(value, name=WWW):
-    return PendingRecord(RecordLocation((name,), UpdateTarget(ZONE, ())), value)
+    return PendingRecord(RecordLocation((name,), UpdateTarget(ZONE, (), SERVER)), value)
 
 
 def send(*endpoints, values=("one",), add=True, transport=without_waiting, key=KEY, **target):
     """Update one name of the zone at a server with these addresses."""
     message = build_update([record(value) for value in values], add=add)
-    return send_update(Client(transport), UpdateTarget(ZONE, endpoints, key=key, **target), message)
+    return send_update(Client(transport), UpdateTarget(ZONE, endpoints, SERVER, key=key, **target), message)
 
 
 def test_updates_add_and_delete_single_values():

@@ -54,8 +54,8 @@ class UpdateTarget:
 
     zone: dns.name.Name
     endpoints: tuple[Endpoint, ...]
+    server: Server = field(compare=False)
     key_name: str = ""
-    server: Server = field(default=Server(""), compare=False)
     section: str = field(default=f"[{DNS_01}]", compare=False)
     missing_section: bool = field(default=False, compare=False)
     timeout_seconds: float = field(default=0.0, compare=False)
@@ -124,8 +124,8 @@ class RecordLocator:
         target = UpdateTarget(
             zone=zone,
             endpoints=self._resolver.addresses(server, PreferredServer(), hosts_first=is_in_section),
-            key_name=settings.tsig.name if settings.tsig and signed else "",
             server=server,
+            key_name=settings.tsig.name if settings.tsig and signed else "",
             section=section.title if section else f"[{DNS_01}]",
             timeout_seconds=settings.timeout_seconds,
             key=_key(settings) if signed else None,
@@ -167,8 +167,8 @@ class RecordLocator:
         target = UpdateTarget(
             zone=zone,
             endpoints=endpoints,
-            key_name=settings.tsig.name if settings.tsig else "",
             server=server,
+            key_name=settings.tsig.name if settings.tsig else "",
             section=title,
             missing_section=section is None,
             timeout_seconds=settings.timeout_seconds,
