@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _ESCAPE_SEQUENCES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\))")
 """What colours a terminal's text, moves its cursor or sets its title (ECMA-48: CSI and OSC)."""
@@ -63,3 +67,35 @@ class DeployError(GarrTcsError):
 
 class SandboxError(GarrTcsError):
     """The practice CA could not be set up, or did not do what was expected of it."""
+
+
+_MOST_JOINED = 5
+"""So many errors are shown in one message: more would hide the first."""
+
+
+def error_text(error: BaseException) -> str:
+    """Return an error as a message shows it: any class but our own is named."""
+    return str(error) if isinstance(error, GarrTcsError) else f"{type(error).__name__}: {error}"
+
+
+def join_errors(errors: Sequence[BaseException], kind: type[GarrTcsError] = GarrTcsError) -> BaseException:
+    """Join several errors into one of class ``kind``, whose cause is the first; a single error stays as it is.
+
+    Equal messages are shown once, and so are equal hints. What is beyond the first five is counted.
+    """
+    distinct: dict[str, BaseException] = {}
+    for error in errors:
+        distinct.setdefault(error.message if isinstance(error, GarrTcsError) else error_text(error), error)
+    if len(distinct) == 1:
+        return errors[0]
+    shown, hints = [], {""}
+    for number, (message, error) in enumerate(list(distinct.items())[:_MOST_JOINED], 1):
+        hint = error.hint if isinstance(error, GarrTcsError) else ""
+        text = message if hint in hints else str(GarrTcsError(message, hint))
+        hints.add(hint)
+        shown.append(f"({number}) {text.rstrip('.')}")
+    if len(distinct) > _MOST_JOINED:
+        shown.append(f"and {len(distinct) - _MOST_JOINED} more")
+    joined = kind(f"{len(distinct)} errors: {'; '.join(shown)}")
+    joined.__cause__ = errors[0]
+    return joined

@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 from certbot_garr_tcs.challenges.interfaces import ISolver
 from certbot_garr_tcs.challenges.routing import best_section
 from certbot_garr_tcs.challenges.sections import DNS_01, DelegateSettings
-from certbot_garr_tcs.errors import ChallengeError, GarrTcsError
+from certbot_garr_tcs.errors import ChallengeError, GarrTcsError, error_text, join_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -92,7 +92,7 @@ class Session:
             _present_all(groups)
             _wait_for_all(groups)
         except BaseException as error:
-            self._said.append(_text(error))
+            self._said.append(error_text(error))
             self.clean_up()
             raise
 
@@ -125,7 +125,7 @@ class Session:
                 group.solver.clean_up(group.challenges)
             except Exception as error:  # noqa: PERF203 - whatever one solver does, the next must be cleaned
                 logger.debug("clean_up of %r failed", group.solver, exc_info=True)
-                problems.append(_text(error))
+                problems.append(error_text(error))
                 if not any(problems[-1] in said for said in self._said):
                     logger.warning("Not everything was withdrawn: %s", problems[-1])
                     self._said.append(problems[-1])
@@ -170,18 +170,11 @@ def _wait_for_all(groups: Sequence[Group]) -> None:
 
 
 def _raise_together(errors: Sequence[BaseException]) -> None:
-    if not errors:
-        return
-    if len(errors) == 1:
-        raise errors[0]
-    for error in errors:
-        logger.debug("one of several errors", exc_info=error)
-    texts = "; ".join(f"({number}) {_text(error)}" for number, error in enumerate(errors, 1))
-    raise ChallengeError(f"{len(errors)} ways of proving names failed: {texts}") from errors[0]
-
-
-def _text(error: BaseException) -> str:
-    return str(error) if isinstance(error, GarrTcsError) else f"{type(error).__name__}: {error}"
+    if len(errors) > 1:
+        for error in errors:
+            logger.debug("one of several errors", exc_info=error)
+    if errors:
+        raise join_errors(errors, ChallengeError)
 
 
 def _not_covered(challenges: Sequence[Challenge], sections: Sequence[SolverSection]) -> ChallengeError:

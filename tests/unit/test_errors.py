@@ -2,7 +2,7 @@
 
 import pytest
 
-from certbot_garr_tcs.errors import GarrTcsError, printable
+from certbot_garr_tcs.errors import ChallengeError, DnsError, GarrTcsError, join_errors, printable
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,28 @@ def test_foreign_text_is_made_printable(text, limit, line):
     """What a CA or a command says cannot move the cursor, forge a line or fill the screen."""
     assert printable(text, limit) == line
     assert len(line) <= limit
+
+
+@pytest.mark.parametrize("error", [DnsError("REFUSED", "Allow it."), ZeroDivisionError("fault")])
+def test_a_single_error_stays_as_it_is(error):
+    """Its class, its hint and its cause are what the caller needs, whoever raised it."""
+    assert join_errors([error], ChallengeError) is error
+    assert error.__cause__ is None
+
+
+def test_several_errors_become_one():
+    """Each with its hint, the same hint once, and a foreign one with its class."""
+    errors = [DnsError("ns1: REFUSED.", "Allow it."), OSError("no route"), DnsError("ns2: REFUSED", "Allow it.")]
+    joined = join_errors(errors, ChallengeError)
+    assert type(joined) is ChallengeError
+    assert str(joined) == "3 errors: (1) ns1: REFUSED. Allow it; (2) OSError: no route; (3) ns2: REFUSED"
+    assert joined.__cause__ is errors[0]
+
+
+def test_equal_errors_are_shown_once_and_many_are_counted():
+    """A zone with a hundred names that one server refuses is one line, not a hundred."""
+    errors = [DnsError(f"error {number % 8}", f"hint {number}") for number in range(16)]
+    text = str(join_errors(errors))
+    assert text.startswith("8 errors: (1) error 0. hint 0; (2) error 1. hint 1; ")
+    assert text.endswith("(5) error 4. hint 4; and 3 more")
+    assert join_errors(errors[::8]) is errors[0]
