@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from certbot_garr_tcs import ini
 from certbot_garr_tcs.account.settings import KEYS as ACCOUNT_KEYS
-from certbot_garr_tcs.account.settings import account_from_keys
+from certbot_garr_tcs.account.settings import read_account
 from certbot_garr_tcs.challenges.parsing import KEYS as SOLVER_KEYS
 from certbot_garr_tcs.challenges.parsing import section_from_keys
 from certbot_garr_tcs.challenges.sections import DNS_01, HTTP_01
@@ -88,7 +88,7 @@ def parse(text: str, path: Path) -> Configuration:
         if found:
             pass
         elif section.kind == "account":
-            account, found = account_from_keys(section, path, read)
+            account, found = read_account(section, path, read)
         elif section.kind == "deploy":
             target, found = target_from_keys(section.name, section.values, path, lines=section.lines)
             targets += [target] if target else []

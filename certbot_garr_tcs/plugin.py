@@ -90,7 +90,8 @@ class Configurator(
         if self.name not in {self.config.authenticator, self.config.installer, self.config.configurator}:
             raise errors.PluginError(f"Nobody chose {self.name}: give --authenticator {self.name}")
         self._is_prepared = True
-        from certbot_garr_tcs import account_setup, compat, failure_hints  # noqa: PLC0415
+        from certbot_garr_tcs import compat, failure_hints  # noqa: PLC0415
+        from certbot_garr_tcs.account.setup import configure_account, run_context  # noqa: PLC0415
         from certbot_garr_tcs.challenges.solvers import Solvers  # noqa: PLC0415
 
         with compat.user_errors(errors.ConfigurationError):
@@ -100,8 +101,9 @@ class Configurator(
                 self._installer.recover_first()
             # As installer alone we stand beside any authenticator, and leave its CA alone.
             if self.name in {self.config.authenticator, self.config.configurator}:
-                occasion = account_setup.occasion_of(self.config, display_util.notify)
-                selected = account_setup.settle(self.config, settings, state, occasion)
+                account, file = (settings.account, settings.path) if settings else (None, self._default_path())
+                context = run_context(self.config, display_util.notify)
+                selected = configure_account(self.config, account, file, state, context)
                 failure_hints.explain_failures(selected, self.name, Path(self.config.renewal_configs_dir))
                 self._solvers = Solvers(settings.solvers if settings else (), state, self.config)
                 self._clean_up_stale()
@@ -123,6 +125,11 @@ class Configurator(
         settings = config.load_named(self.conf("config"), self.config.config_dir)
         options.report_at_exit(self.conf("config"), self.config.config_dir)
         return settings, StateFolder(Path(self.config.work_dir))
+
+    def _default_path(self) -> Path:
+        from certbot_garr_tcs import config  # noqa: PLC0415
+
+        return config.default_path(self.config.config_dir)
 
     def _clean_up_stale(self) -> None:
         """Delete the TXT records that a killed run left behind."""

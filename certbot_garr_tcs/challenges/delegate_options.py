@@ -7,13 +7,10 @@ import copy
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from certbot_garr_tcs.challenges.parsing import KEYS
-from certbot_garr_tcs.keys import could_be_secret, did_you_mean
+from certbot_garr_tcs.keys import NO, YES, could_be_secret, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-_YES = frozenset({"yes", "true", "on", "1"})
-_NO = frozenset({"no", "false", "off", "0"})
 
 
 class _RefusedError(Exception):
@@ -73,9 +70,9 @@ def apply_options(
 def _apply(parser: _Parser, key: str, action: argparse.Action, value: str, namespace: argparse.Namespace) -> list[str]:
     arguments = [f"--{key}={value}"]
     if action.nargs == 0:
-        if value.lower() not in _YES | _NO:
+        if value.lower() not in YES | NO:
             return [f"{key} is yes or no"]
-        arguments = [f"--{key}"] if value.lower() in _YES else []
+        arguments = [f"--{key}"] if value.lower() in YES else []
     if key not in ("webroot-path", "webroot-map"):  # these two act together, and are reset together
         _reset(namespace, action)
     try:

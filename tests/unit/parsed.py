@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +30,14 @@ def parse(folder: Path, *arguments: str) -> Any:
     return configuration.NamespaceConfig(parsed) if isinstance(parsed, argparse.Namespace) else parsed
 
 
-def make_account(folder: Path, place: str, name: str) -> str:
-    """Put a registered account where Certbot keeps it; ``place``: host and path of the directory URL."""
+def make_account(folder: Path, place: str, name: str, created: str = "") -> str:
+    """Put a registered account where Certbot stores it; ``place``: host and path of the directory URL."""
     account = folder / "config" / "accounts" / place / name
     account.mkdir(parents=True)
     for file in ("regr.json", "meta.json", "private_key.json"):
         (account / file).write_text("{}", encoding="utf-8")
+    if created:
+        (account / "meta.json").write_text(json.dumps({"creation_dt": created}), encoding="utf-8")
     return name
 
 

@@ -17,7 +17,7 @@ ROOT = Path(certbot_garr_tcs.__file__).parent
 FLOORS = (
     {"plugin", "command"},
     {"options", "check", "status", "sandbox"},
-    {"account_setup", "deploy_setup", "failure_hints", "revocation"},
+    {"deploy_setup", "failure_hints", "revocation"},
     {"config"},
     {"account", "challenges", "deploy", "ini"},
     {"compat", "lineages", "state", "keys", "private"},

@@ -20,10 +20,10 @@ URL, PLACE = "https://ca.example/directory", "ca.example/directory"
 def test_typed_is_what_the_user_typed(tmp_path):
     """Not what a renewal sets, nor a default."""
     config = parse(tmp_path, "certonly", "--server", URL, "--must-staple", "-m", "a@example.it")
-    assert [compat.typed(config, name) for name in ("server", "must_staple", "email", "key_type")] == [True] * 3 + [
-        False
-    ]
-    assert not compat.typed(parse(tmp_path, "renew"), "server")
+    assert [compat.set_by_user(config, name) for name in ("server", "must_staple", "email", "key_type")] == [
+        True
+    ] * 3 + [False]
+    assert not compat.set_by_user(parse(tmp_path, "renew"), "server")
 
 
 @pytest.mark.skipif(not hasattr(configuration, "ArgumentSource"), reason="Certbot before 2.7 keeps no sources")
@@ -32,15 +32,15 @@ def test_what_a_run_sets_is_not_typed(tmp_path):
     config = parse(tmp_path, "renew")
     config.server = URL
     assert config.set_by_user("server")
-    assert not compat.typed(config, "server")
-    assert not compat.typed(config, "no_such_option")
+    assert not compat.set_by_user(config, "server")
+    assert not compat.set_by_user(config, "no_such_option")
 
 
 def test_cli_ini_counts_as_typed(tmp_path):
     """Who wrote an option there means it."""
     ini = tmp_path / "cli.ini"
     ini.write_text(f"server = {URL}\n", encoding="utf-8")
-    assert compat.typed(parse(tmp_path, "certonly", "-c", str(ini)), "server")
+    assert compat.set_by_user(parse(tmp_path, "certonly", "-c", str(ini)), "server")
 
 
 def test_typed_before_certbot_2_7(monkeypatch):
@@ -54,8 +54,8 @@ def test_typed_before_certbot_2_7(monkeypatch):
         set_by_cli.detector = SimpleNamespace(server=URL, email=_Default())
 
     monkeypatch.setattr(cli, "set_by_cli", set_by_cli, raising=False)
-    assert compat.typed(SimpleNamespace(), "server")
-    assert not compat.typed(SimpleNamespace(), "email")
+    assert compat.set_by_user(SimpleNamespace(), "server")
+    assert not compat.set_by_user(SimpleNamespace(), "email")
 
 
 BOTH = ("authenticator", "installer")

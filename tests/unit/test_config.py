@@ -57,8 +57,8 @@ webroot_path = /var/www/html
     )
     loaded = config.load(path)
     assert loaded.account.directory_url == HARICA
-    assert loaded.account.binding.key_id == "kid-1"
-    assert loaded.account.binding.hmac_key == KEY
+    assert loaded.account.eab.key_id == "kid-1"
+    assert loaded.account.eab.hmac_key == KEY
     assert (loaded.account.agree_tos, loaded.account.key_type, loaded.account.rsa_key_size) == (True, "rsa", 3072)
     first, second, third = loaded.solvers
     assert isinstance(first.how, Rfc2136Settings)
@@ -338,7 +338,7 @@ def test_secrets_come_from_files_beside(write):
     write(f'"{KEY[:20]}\n{KEY[20:]}"\n', name="hmac")
     write("kid-1\n", name="kid")
     loaded = config.load(write("[account]\neab-kid-file = kid\neab-hmac-key-file = hmac\n"))
-    assert (loaded.account.binding.key_id, loaded.account.binding.hmac_key) == ("kid-1", KEY)
+    assert (loaded.account.eab.key_id, loaded.account.eab.hmac_key) == ("kid-1", KEY)
 
 
 def test_secret_files_are_checked_like_the_file_itself(write):
