@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from certbot import achallenges
 
     from certbot_garr_tcs.challenges.interfaces import Challenge
-    from certbot_garr_tcs.challenges.sections import SolverSection
-    from certbot_garr_tcs.challenges.session import Session
-    from certbot_garr_tcs.challenges.solvers import Solvers
+    from certbot_garr_tcs.challenges.session import Session, SolverFactory
+    from certbot_garr_tcs.challenges.settings import SolverSection
     from certbot_garr_tcs.config import Configuration
     from certbot_garr_tcs.deploy_setup import CertbotInstaller
     from certbot_garr_tcs.errors import GarrTcsError
@@ -52,7 +51,7 @@ class Configurator(
     def __init__(self, config: Any, name: str) -> None:
         """Keep Certbot's configuration; read nothing yet."""
         super().__init__(config, name)
-        self._solvers: Solvers
+        self._solvers: SolverFactory
         self._session: Session | None = None
         self._installer: CertbotInstaller | None = None
         self._is_prepared = False
@@ -92,7 +91,7 @@ class Configurator(
         self._is_prepared = True
         from certbot_garr_tcs import compat, failure_hints  # noqa: PLC0415
         from certbot_garr_tcs.account.setup import configure_account, run_context  # noqa: PLC0415
-        from certbot_garr_tcs.challenges.solvers import Solvers  # noqa: PLC0415
+        from certbot_garr_tcs.challenges.session import SolverFactory  # noqa: PLC0415
 
         with compat.user_errors(errors.ConfigurationError):
             settings, state = self._read()
@@ -105,7 +104,7 @@ class Configurator(
                 context = run_context(self.config, display_util.notify)
                 selected = configure_account(self.config, account, file, state, context)
                 failure_hints.explain_failures(selected, self.name, Path(self.config.renewal_configs_dir))
-                self._solvers = Solvers(settings.solvers if settings else (), state, self.config)
+                self._solvers = SolverFactory(settings.solvers if settings else (), state, self.config)
                 self._clean_up_stale()
                 self._choose_installer_of_renewal()
 
@@ -133,7 +132,7 @@ class Configurator(
 
     def _clean_up_stale(self) -> None:
         """Delete the TXT records that a killed run left behind."""
-        from certbot_garr_tcs.challenges.solvers import clean_up_stale  # noqa: PLC0415
+        from certbot_garr_tcs.challenges.session import clean_up_stale  # noqa: PLC0415
         from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
 
         def read_sections() -> Sequence[SolverSection]:
@@ -167,7 +166,7 @@ class Configurator(
         with compat.user_errors(errors.PluginError):
             self._session = self._solvers.session()
             with self._solvers.progress:
-                self._session.prove([_challenge(achall) for achall in achalls])
+                self._session.solve([_challenge(achall) for achall in achalls])
         return [achall.response(achall.account_key) for achall in achalls]
 
     def cleanup(self, achalls: list[achallenges.AnnotatedChallenge]) -> None:  # noqa: ARG002  (the session knows)
@@ -179,7 +178,7 @@ class Configurator(
         """Say what we see of the proofs that the CA did not accept, and one next step."""
         if self._session is None:
             return ""
-        return self._session.describe([_challenge(achall) for achall in failed_achalls])
+        return self._session.diagnose([_challenge(achall) for achall in failed_achalls])
 
     # Installer: every call leads to the same deployment
 

@@ -6,7 +6,7 @@ import ipaddress
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Callable
 
-from certbot_garr_tcs.challenges.sections import HTTP_01
+from certbot_garr_tcs.challenges.settings import HTTP_01
 from certbot_garr_tcs.errors import DnsError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def look_up(name: str, record_type: str, lifetime_seconds: float = 5.0) -> tuple
     return tuple(sorted(str(record) for record in answer))
 
 
-def describe(challenges: Sequence[Challenge], resolve: Resolve = look_up) -> str:
+def diagnose(challenges: Sequence[Challenge], resolve: Resolve = look_up) -> str:
     """Return what the http-01 names resolve to now, then one next step; empty where there are none."""
     names = list(dict.fromkeys(challenge.identifier for challenge in challenges if challenge.challenge_type == HTTP_01))
     if not names:

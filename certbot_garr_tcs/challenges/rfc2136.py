@@ -23,13 +23,13 @@ from certbot_garr_tcs.challenges.dns.updates import TxtRecord
 from certbot_garr_tcs.challenges.dns.waiting import Awaited, Waiter
 from certbot_garr_tcs.challenges.interfaces import Challenge, ISolver
 from certbot_garr_tcs.challenges.notes import DAYS_KEPT, Notes, Presented, StaleRecords
-from certbot_garr_tcs.challenges.sections import DNS_01
+from certbot_garr_tcs.challenges.settings import DNS_01
 from certbot_garr_tcs.errors import GarrTcsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from certbot_garr_tcs.challenges.sections import SolverSection
+    from certbot_garr_tcs.challenges.settings import SolverSection
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class Rfc2136Solver:
                     by_hand,
                 )
 
-    def describe(self, challenges: Iterable[Challenge]) -> str:
+    def diagnose(self, challenges: Iterable[Challenge]) -> str:
         """Say what we see at this moment (TXT, CAA, CNAME), and one next step; for ``auth_hint``."""
         values: dict[str, frozenset[str]] = {}
         for one in challenges:

@@ -25,7 +25,7 @@ from certbot_garr_tcs.challenges.dns.signing import to_key
 from certbot_garr_tcs.challenges.interfaces import Challenge
 from certbot_garr_tcs.challenges.notes import Notes
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
-from certbot_garr_tcs.challenges.sections import DNS_01, Rfc2136Settings, SolverSection, TsigKey
+from certbot_garr_tcs.challenges.settings import DNS_01, Rfc2136Settings, SolverSection, TsigKey
 from certbot_garr_tcs.errors import ChallengeError
 from certbot_garr_tcs.state import StateFolder
 

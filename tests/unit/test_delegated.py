@@ -16,9 +16,9 @@ from certbot.plugins import common
 from solver_contract import Bench, SolverContract
 
 from certbot_garr_tcs.challenges import delegated
-from certbot_garr_tcs.challenges.delegate_options import apply_options
-from certbot_garr_tcs.challenges.delegated import DelegatedSolver, delegates, installed
-from certbot_garr_tcs.challenges.sections import (
+from certbot_garr_tcs.challenges.delegated import DelegatedSolver, installed
+from certbot_garr_tcs.challenges.plugin_options import apply_options
+from certbot_garr_tcs.challenges.settings import (
     DNS_01,
     HTTP_01,
     DelegateSettings,
@@ -103,7 +103,7 @@ class FakeDns(common.Plugin, interfaces.Authenticator):
             self.zone.add(achall.chall.validation(achall.account_key))
 
     def cleanup(self, achalls):
-        """Withdraw one by one."""
+        """Remove one by one."""
         self.cleaned.append(len(achalls))
         self._fail("cleanup_begin")
         for achall in achalls:
@@ -240,7 +240,7 @@ def test_a_plugin_that_quotes_a_secret_is_not_passed_on(config, fake, caplog):
     with pytest.raises(ChallengeError, match=r"could not publish .*: File not found: …") as failed:
         solver.present(asked)
     fake.fails["cleanup"] = (errors.PluginError(f"File not found: {SECRET}"), None)
-    with pytest.raises(ChallengeError, match=r"could not withdraw .*: File not found: …") as left:
+    with pytest.raises(ChallengeError, match=r"could not remove .*: File not found: …") as left:
         solver.clean_up(asked)
     fake.fails["prepare"] = (errors.PluginError(f"File not found: {SECRET}"), None)
     with pytest.raises(ConfigError, match="cannot be used: File not found: …") as unusable:
@@ -415,13 +415,13 @@ def test_a_proof_that_somebody_removed_is_reported_once_present_had_worked(confi
     solver = DelegatedSolver(section("webroot", webroot_path=root), config)
     solver.present(asked)
     (root / ".well-known" / "acme-challenge" / token(asked[0])).unlink()
-    with pytest.raises(ChallengeError, match=r"could not withdraw the proof for a.example.it: .*No such file"):
+    with pytest.raises(ChallengeError, match=r"could not remove the proof for a.example.it: .*No such file"):
         solver.clean_up(asked)
     assert proofs(root) == {"stranger"}
 
 
 def test_an_error_in_perform_keeps_the_plugins_text(config, fake):
-    """What the plugin raises becomes a ChallengeError of one line; what it had published is withdrawn."""
+    """What the plugin raises becomes a ChallengeError of one line; what it had published is removed."""
     asked = [challenge("a.example.it", DNS_01), challenge("b.example.it", DNS_01)]
     fake.fails["perform"] = (errors.PluginError("API says 403\nForbidden"), asked[1])
     solver = DelegatedSolver(section("dns-fake", DNS_01), config)
@@ -438,14 +438,12 @@ def test_an_error_in_perform_keeps_the_plugins_text(config, fake):
 
 
 def test_an_error_in_cleanup_does_not_keep_the_others(config, fake):
-    """What fails to be withdrawn is reported, tried again next time, and keeps no other proof there."""
+    """What fails to be removed is reported, tried again next time, and keeps no other proof there."""
     asked = [challenge(f"{letter}.example.it", DNS_01) for letter in "abc"]
     solver = DelegatedSolver(section("dns-fake", DNS_01), config)
     solver.present(asked)
     fake.fails["cleanup"] = (RuntimeError("API is gone"), asked[0])
-    with pytest.raises(
-        ChallengeError, match=r"via dns-fake could not withdraw the proof for a.example.it: API is gone"
-    ):
+    with pytest.raises(ChallengeError, match=r"via dns-fake could not remove the proof for a.example.it: API is gone"):
         solver.clean_up(asked)
     assert fake.zone == {asked[0].validation}
     fake.fails.clear()
@@ -492,29 +490,20 @@ def test_a_plugin_that_would_ask_says_which_key_is_missing(config, fake):
         DelegatedSolver(section("dns-fake", DNS_01), config).present([challenge("a.example.it", DNS_01)])
 
 
-def test_one_solver_for_all_sections_that_say_the_same(config, fake):
-    """Two sections with one plugin and the same options share it; other options make another."""
-    solver_for = delegates(config)
-    one = solver_for(section("dns-fake", DNS_01, "example.it"))
-    assert solver_for(section("dns-fake", DNS_01, "example.com")) is one
-    assert solver_for(section("dns-fake", DNS_01, "example.org", dns_fake_tcp="yes")) is not one
-    assert fake.zone == set()
-
-
 def test_passes_on_the_plugins_own_advice(config, fake, monkeypatch):
     """After the CA said no to a record, what the plugin advises is one line; without advice there is none."""
     asked = [challenge("a.example.it", DNS_01)]
     solver = DelegatedSolver(section("dns-fake", DNS_01), config)
     monkeypatch.setattr(fake, "auth_hint", lambda self, achalls: f"wait\nlonger for {len(achalls)}")
-    assert solver.describe(asked) == "wait longer for 1"
+    assert solver.diagnose(asked) == "wait longer for 1"
     monkeypatch.setattr(fake, "auth_hint", None)
-    assert solver.describe(asked) == ""
+    assert solver.diagnose(asked) == ""
 
 
 def test_says_where_http_names_lead(config, root):
     """After the CA said no to a web server's proof, the hint is about the name's addresses."""
     solver = DelegatedSolver(section("webroot", webroot_path=root), config, resolve=lambda name, kind: [])
-    assert solver.describe([challenge("a.example.it")]).startswith("a.example.it has no address at this moment.")
+    assert solver.diagnose([challenge("a.example.it")]).startswith("a.example.it has no address at this moment.")
 
 
 @pytest.mark.parametrize(
@@ -528,14 +517,14 @@ def test_says_where_webroot_put_a_proof(config, root, options, key):
     solver = DelegatedSolver(
         section("webroot", suffix="a.example.it", **given), config, lambda name, kind: ["192.0.2.1"]
     )
-    assert solver.describe([challenge("a.example.it")]).endswith(
+    assert solver.diagnose([challenge("a.example.it")]).endswith(
         f"The proof is where {key} of [http-01 a.example.it] in /etc/letsencrypt/garr-tcs.ini says ({value}): "
         "correct that if the web server serves /.well-known/acme-challenge/ of this name from another folder."
     )
 
 
 def test_a_signal_ends_certbot_and_not_the_plugin(config, fake):
-    """When Certbot is told to end, that is no error of the plugin; what it had published is withdrawn."""
+    """When Certbot is told to end, that is no error of the plugin; what it had published is removed."""
     asked = [challenge("a.example.it", DNS_01), challenge("b.example.it", DNS_01)]
     fake.fails["perform"] = (errors.SignalExit(), asked[1])
     solver = DelegatedSolver(section("dns-fake", DNS_01), config)

@@ -19,10 +19,10 @@ from certbot_garr_tcs.challenges.dns.transport import exchange
 from certbot_garr_tcs.challenges.interfaces import Challenge
 from certbot_garr_tcs.challenges.notes import DAYS_KEPT, Notes, Presented
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
-from certbot_garr_tcs.challenges.sections import (
+from certbot_garr_tcs.challenges.settings import (
     DNS_01,
-    HowToLook,
     Propagation,
+    PropagationMethod,
     Rfc2136Settings,
     SolverSection,
     TsigKey,
@@ -399,13 +399,13 @@ def test_a_note_that_leads_nowhere_stops_nothing(tmp_path, caplog):
 def test_seconds_let_time_pass(tmp_path):
     """Waiting for seconds asks no name server but the one that accepted the UPDATE, and tells that it waits."""
     with FakeDns(zone_table(), key=TSIG) as server:
-        bench = Bench(server, tmp_path, propagation=Propagation(HowToLook.SECONDS, seconds=12))
+        bench = Bench(server, tmp_path, propagation=Propagation(PropagationMethod.SECONDS, seconds=12))
         bench.solver.present([WWW])
         bench.solver.wait([WWW])
         assert bench.now == 12
         assert not any(rdtype == "NS" for _, rdtype in server.asked)
         assert "waiting as configured after 5 s" in bench.lines
-        assert "not looked at, as propagation says" in bench.solver.describe([WWW])
+        assert "not looked at, as propagation says" in bench.solver.diagnose([WWW])
 
 
 def test_resolvers_are_asked_instead(tmp_path):
@@ -418,7 +418,7 @@ def test_resolvers_are_asked_instead(tmp_path):
                 )
             }
         ) as resolver:
-            how = Propagation(HowToLook.RESOLVERS, (resolver.server,))
+            how = Propagation(PropagationMethod.RESOLVERS, (resolver.server,))
             bench = Bench(server, tmp_path, propagation=how)
             bench.solver.present([WWW])
             bench.solver.wait([WWW])
@@ -443,7 +443,7 @@ def test_describe_says_what_is_seen(tmp_path):
     with FakeDns(zone_table(), key=TSIG) as server:
         bench = Bench(server, tmp_path)
         bench.solver.present([WWW])
-        told = bench.solver.describe([WWW])
+        told = bench.solver.diagnose([WWW])
     assert f"www.example.it: TXT shown by 1 of 1 addresses; ns1.example.it (127.0.0.1 port {server.port})" in told
     assert 'CAA at example.it.: 0 issue "harica.gr"' in told
     assert "firewall" in told
@@ -452,7 +452,7 @@ def test_describe_says_what_is_seen(tmp_path):
 def test_describe_says_what_is_missing(tmp_path):
     """A record that is not there is told, with the step for it; so is a CAA that cannot be had."""
     with FakeDns(zone_table(replies={("www.example.it", "CAA"): silent}), key=TSIG) as server:
-        told = Bench(server, tmp_path).solver.describe([WWW])
+        told = Bench(server, tmp_path).solver.diagnose([WWW])
     assert "TXT shown by 0 of 1 addresses" in told
     assert "no permission to issue" in told
     assert "NOTIFY" in told
@@ -463,7 +463,7 @@ def test_describe_survives_a_broken_dns(tmp_path):
     with FakeDns(
         zone_table(replies={("_acme-challenge.www.example.it", "CNAME"): fails("SERVFAIL")}), key=TSIG
     ) as server:
-        told = Bench(server, tmp_path).solver.describe([WWW])
+        told = Bench(server, tmp_path).solver.diagnose([WWW])
     assert "www.example.it: CNAME of _acme-challenge.www.example.it." in told
     assert "SERVFAIL" in told
 
@@ -479,7 +479,7 @@ def test_describe_follows_cnames(tmp_path):
     with FakeDns(zone_table(replies=replies), key=TSIG) as server:
         bench = Bench(server, tmp_path)
         bench.solver.present([WWW])
-        told = bench.solver.describe([WWW])
+        told = bench.solver.diagnose([WWW])
     assert "CNAME: _acme-challenge.www.example.it. -> x.example.it." in told
     assert "HARICA did not in 2025" in told
 
@@ -493,7 +493,7 @@ def test_a_long_description_is_cut(tmp_path):
         replies[f"_acme-challenge.{name}", "TXT"] = shows_txt
         replies[name, "CAA"] = nothing("example.it.")
     with FakeDns(zone_table(replies=replies), key=TSIG) as server:
-        told = Bench(server, tmp_path).solver.describe([challenge_of(name, "x") for name in names])
+        told = Bench(server, tmp_path).solver.diagnose([challenge_of(name, "x") for name in names])
     assert told.count("TXT shown by") == 3
     assert "and 7 more names" in told
 
@@ -502,7 +502,7 @@ def test_a_resolver_without_address_is_told(tmp_path):
     """A resolver that nobody knows is an error that names it, not an endless wait."""
     replies = {("resolver.example.it", rdtype): nothing("example.it.") for rdtype in ("A", "AAAA")}
     with FakeDns(zone_table(replies=replies), key=TSIG) as server:
-        how = Propagation(HowToLook.RESOLVERS, ("resolver.example.it",))
+        how = Propagation(PropagationMethod.RESOLVERS, ("resolver.example.it",))
         bench = Bench(server, tmp_path, propagation=how)
         bench.solver.present([WWW])
         with pytest.raises(ChallengeError, match=r"resolver resolver\.example\.it has no address"):

@@ -13,7 +13,7 @@ import dns.rrset
 import pytest
 
 from certbot_garr_tcs.challenges.interfaces import Challenge
-from certbot_garr_tcs.challenges.reachability import MOST_NAMES, describe, look_up
+from certbot_garr_tcs.challenges.reachability import MOST_NAMES, diagnose, look_up
 from certbot_garr_tcs.errors import DnsError
 
 ZONE = {
@@ -89,12 +89,12 @@ def asked(*names, kind="http-01"):
 )
 def test_says_what_was_seen_and_one_next_step(names, expected):
     """Every name with its addresses, then the step for the worst of them."""
-    assert describe(asked(*names), resolve) == expected
+    assert diagnose(asked(*names), resolve) == expected
 
 
 def test_says_nothing_about_other_challenges():
     """A dns-01 challenge leads the CA to no web server."""
-    assert describe(asked("four.example.it", kind="dns-01"), resolve) == ""
+    assert diagnose(asked("four.example.it", kind="dns-01"), resolve) == ""
 
 
 def test_names_are_looked_up_at_the_same_time_and_not_too_many():
@@ -105,7 +105,7 @@ def test_names_are_looked_up_at_the_same_time_and_not_too_many():
         meeting.wait()
         return []
 
-    text = describe(asked(*(f"n{number}.example.it" for number in range(MOST_NAMES + 2))), slow)
+    text = diagnose(asked(*(f"n{number}.example.it" for number in range(MOST_NAMES + 2))), slow)
     assert "n9.example.it has no address" in text
     assert "n10" not in text
     assert "2 more names were not looked up." in text

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from certbot_garr_tcs.challenges.routing import best_section, preferences
-from certbot_garr_tcs.challenges.sections import DNS_01, HTTP_01, DelegateSettings, SolverSection
+from certbot_garr_tcs.challenges.settings import DNS_01, HTTP_01, DelegateSettings, SolverSection
 
 HOW = DelegateSettings("standalone")
 

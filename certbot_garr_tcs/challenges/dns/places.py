@@ -23,7 +23,7 @@ from certbot_garr_tcs.challenges.dns.zones import (
     parse_name,
 )
 from certbot_garr_tcs.challenges.routing import best_section
-from certbot_garr_tcs.challenges.sections import DNS_01, DelegateSettings, Rfc2136Settings, SolverSection
+from certbot_garr_tcs.challenges.settings import DNS_01, DelegateSettings, Rfc2136Settings, SolverSection
 from certbot_garr_tcs.errors import ChallengeError, ConfigError, DnsError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Places:
     def __init__(self, sections: Sequence[SolverSection], lookup: Lookup) -> None:
         """Keep all dns-01 sections: those of other plugins take part in the matching."""
         self._sections = [section for section in sections if section.challenge_type == DNS_01]
-        self._own = [section for section in self._sections if isinstance(section.how, Rfc2136Settings)]
+        self._own = [section for section in self._sections if isinstance(section.method, Rfc2136Settings)]
         self.lookup = lookup
 
     def find(self, identifier: str) -> Place:
@@ -92,7 +92,7 @@ class Places:
 
     def _place(self, identifier: str, chain: list[dns.name.Name], asked: SolverSection) -> Place:
         section = self._section_at(chain[-1])
-        if section is not None and isinstance(section.how, DelegateSettings):
+        if section is not None and isinstance(section.method, DelegateSettings):
             raise _no_plugin_there(identifier, chain, section)
         zone = self._zone(chain[-1], section)
         if section is not None and not self._names(section, chain, zone):
@@ -200,8 +200,8 @@ class Places:
 
 
 def _settings(section: SolverSection | None) -> Rfc2136Settings:
-    if section is not None and isinstance(section.how, Rfc2136Settings):
-        return section.how
+    if section is not None and isinstance(section.method, Rfc2136Settings):
+        return section.method
     return Rfc2136Settings()
 
 
@@ -210,10 +210,10 @@ def _key(settings: Rfc2136Settings) -> dns.tsig.Key | None:
 
 
 def _no_plugin_there(identifier: str, chain: list[dns.name.Name], section: SolverSection) -> ChallengeError:
-    assert isinstance(section.how, DelegateSettings)  # noqa: S101 - the caller has looked
+    assert isinstance(section.method, DelegateSettings)  # noqa: S101 - the caller has looked
     return ChallengeError(
         f"{chain[0]} is a CNAME that leads to {chain[-1]}, and {section.title} of {section.source} has via ="
-        f" {section.how.plugin}: another plugin publishes at the name asked for, never where a CNAME leads",
+        f" {section.method.plugin}: another plugin publishes at the name asked for, never where a CNAME leads",
         f"Write server and key of that zone into {section.title} instead of via; or add [{DNS_01} {identifier}] with"
         " via = manual and hooks that publish there.",
     )

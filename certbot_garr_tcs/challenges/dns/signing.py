@@ -20,7 +20,7 @@ import dns.wire
 from certbot_garr_tcs.errors import ConfigError
 
 if TYPE_CHECKING:
-    from certbot_garr_tcs.challenges.sections import TsigKey
+    from certbot_garr_tcs.challenges.dns.keyfile import TsigKey
 
 ALGORITHMS = {
     "hmac-sha256": dns.tsig.HMAC_SHA256,

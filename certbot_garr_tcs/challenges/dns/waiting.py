@@ -11,7 +11,7 @@ from certbot_garr_tcs.challenges.dns.propagation import Expectation, wait_until_
 from certbot_garr_tcs.challenges.dns.sightings import Witness
 from certbot_garr_tcs.challenges.dns.together import results, together
 from certbot_garr_tcs.challenges.dns.zones import find_name_servers
-from certbot_garr_tcs.challenges.sections import HowToLook
+from certbot_garr_tcs.challenges.settings import PropagationMethod
 from certbot_garr_tcs.errors import DnsError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Waiter:
             (
                 one.place.settings.propagation.seconds
                 for one in awaited
-                if one.place.settings.propagation.how is HowToLook.SECONDS
+                if one.place.settings.propagation.method is PropagationMethod.SECONDS
             ),
             default=0.0,
         )
@@ -70,7 +70,7 @@ class Waiter:
         groups: dict[tuple[object, ...], list[Awaited]] = {}
         for one in awaited:
             how = one.place.settings.propagation
-            if how.how is not HowToLook.SECONDS or one.accepted_by is not None:
+            if how.method is not PropagationMethod.SECONDS or one.accepted_by is not None:
                 key = (one.place.door, one.accepted_by, how, one.place.settings.timeout_seconds)
                 groups.setdefault(key, []).append(one)
         return results(together(self._expectation, list(groups.values())))
@@ -98,9 +98,9 @@ class Waiter:
         return (replace(accepted, accepted=True, key=one.place.door.key), *others)
 
     def _listed(self, place: Place) -> tuple[Witness, ...]:
-        if place.settings.propagation.how is HowToLook.SECONDS:
+        if place.settings.propagation.method is PropagationMethod.SECONDS:
             return ()
-        if place.settings.propagation.how is HowToLook.AUTHORITATIVE:
+        if place.settings.propagation.method is PropagationMethod.AUTHORITATIVE:
             servers = find_name_servers(place.door.zone, self.lookup, place.source)
             return tuple(Witness(endpoint) for endpoint in servers)
         found = []
