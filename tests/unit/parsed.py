@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -25,9 +26,15 @@ def parse(folder: Path, *arguments: str) -> Any:
     folders = [part for name in ("config", "work", "logs") for part in (f"--{name}-dir", str(folder / name))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        parsed = cli.prepare_and_parse_args(disco.PluginsRegistry.find_all(), [*arguments, *folders])
+        parsed = cli.prepare_and_parse_args(installed_plugins(), [*arguments, *folders])
     # Before 2.7 certbot's main function did this, not its parser.
     return configuration.NamespaceConfig(parsed) if isinstance(parsed, argparse.Namespace) else parsed
+
+
+@functools.cache
+def installed_plugins() -> Any:
+    """Find all installed plugins, once: parsing reads what they declare, and changes none."""
+    return disco.PluginsRegistry.find_all()
 
 
 def make_account(folder: Path, place: str, name: str, created: str = "") -> str:
