@@ -126,7 +126,7 @@ class AccountStore:
 
     def _damaged(self) -> GarrTcsError:
         return GarrTcsError(
-            f"what is kept of accounts in {self._state.path / _DOCUMENT} is damaged",
+            f"the account record in {self._state.path / _DOCUMENT} is damaged",
             "Move it away, and run the command again.",
         )
 

@@ -34,7 +34,7 @@ ACCOUNT = ("--eab-kid", "typed", "--eab-hmac-key", SECRET)
 
 @pytest.fixture(autouse=True)
 def _fresh_run():
-    """Forget what another test's run tried in vain."""
+    """Forget the registrations that another test's run attempted."""
     accounts._ATTEMPTED.clear()
 
 
@@ -112,13 +112,13 @@ def test_contexts(tmp_path, arguments, mode, is_new_lineage):
 
 
 def test_reconfigure_is_a_mode_of_its_own(tmp_path):
-    """Certbot calls it by its verb alone; Certbot 2.1 does not know it, so it is set here."""
+    """Only the verb shows it; Certbot 2.1 has no such verb, so it is set here."""
     config = parse(tmp_path, "renew")
     config.namespace.verb = "reconfigure"
     assert run_context(config, pytest.fail).mode is RunMode.RECONFIGURE
 
 
-def test_typed_options_win(configure):
+def test_options_of_the_user_win(configure):
     """--email and EAB of the command line stay; without a file EAB alone means Sectigo."""
     config, _ = configure("certonly", "-d", NAME, "-m", "me@example.it", *ACCOUNT)
     assert (config.server, config.email, config.eab_kid, config.eab_hmac_key) == (URL, "me@example.it", "typed", SECRET)
@@ -128,8 +128,8 @@ def test_typed_options_win(configure):
     assert "HARICA since January 2025" in said
 
 
-def test_what_may_be_wrong_is_said_before_an_account_is_registered(configure, of_file, tmp_path):
-    """An account that is there has proved the file right: then nothing is said."""
+def test_what_may_be_wrong_is_shown_before_an_account_is_registered(configure, of_file, tmp_path):
+    """Where an account exists the file was right, and there is no notice."""
     account = replace(of_file, notices=("directory-url is unusual.",), email=None)
     _, said = configure("certonly", "-d", NAME, account=account)
     assert "directory-url is unusual." in said
@@ -138,7 +138,7 @@ def test_what_may_be_wrong_is_said_before_an_account_is_registered(configure, of
     assert configure("certonly", "-d", NAME, account=account)[1] == ""
 
 
-def test_where_the_file_was_looked_for_is_said(tmp_path):
+def test_the_error_names_the_file_that_would_be_read(tmp_path):
     """Who has no file learns which one would have been read."""
     config = parse(tmp_path, "certonly", "-d", NAME)
     context = run_context(config, print)
@@ -162,7 +162,7 @@ def test_where_the_file_was_looked_for_is_said(tmp_path):
     ],
 )
 def test_half_and_broken_eab_options(configure, arguments, words):
-    """What was typed wrong is named by its option, without the key."""
+    """The error names the option that is wrong, and does not contain the key."""
     with pytest.raises(AccountError) as caught:
         configure("certonly", "-d", NAME, *arguments)
     assert words in str(caught.value)
@@ -170,7 +170,7 @@ def test_half_and_broken_eab_options(configure, arguments, words):
     assert caught.value.__cause__ is None
 
 
-def test_a_typed_account_is_taken_and_remembered(configure, tmp_path):
+def test_the_users_account_is_used_and_recorded(configure, tmp_path):
     """--account decides which one the file's key ID stands for, from when a certificate was issued with it."""
     for name in ("a", "b"):
         make_account(tmp_path, PLACE, name)
@@ -185,7 +185,7 @@ def test_a_typed_account_is_taken_and_remembered(configure, tmp_path):
     assert configure("certonly", "-d", NAME, "--account", "a", account=nobody)[0].account == "a"
 
 
-def test_looking_writes_nothing(configure, tmp_path):
+def test_a_run_that_registers_nothing_stores_nothing(configure, tmp_path):
     """What shows or gives up an account is no proof of who made it."""
     make_account(tmp_path, PLACE, "a")
     assert configure("show_account", "--account", "a", may_register=False)[0].account == "a"
@@ -193,7 +193,7 @@ def test_looking_writes_nothing(configure, tmp_path):
 
 
 def test_an_account_is_registered_beside_those_of_other_key_ids(configure, tmp_path):
-    """At once, or when Certbot gets there; then it is known, and no other is taken."""
+    """Its key ID is recorded, and the next run uses it and no other account."""
     make_account(tmp_path, PLACE, "old")
     AccountStore(StateFolder(tmp_path)).write(URL, AccountRecord({"old": "of another"}))
 
@@ -212,7 +212,7 @@ def test_an_account_is_registered_beside_those_of_other_key_ids(configure, tmp_p
     assert config.account == "new"
 
 
-def test_looking_takes_no_account_of_another_key_id(configure, tmp_path):
+def test_a_run_that_registers_nothing_uses_no_account_of_another_key_id(configure, tmp_path):
     """What registers nothing names what is missing instead of another one's account."""
     make_account(tmp_path, PLACE, "old")
     AccountStore(StateFolder(tmp_path)).write(URL, AccountRecord({"old": "of another"}))
@@ -221,14 +221,14 @@ def test_looking_takes_no_account_of_another_key_id(configure, tmp_path):
 
 
 def test_an_account_without_eab_is_used_and_no_key_id_is_noted(tmp_path):
-    """Where no pair was offered, none made it."""
+    """Where no EAB was sent, the record has no key ID."""
     config, store = argparse.Namespace(account=None), AccountStore(StateFolder(tmp_path))
     accounts.use_registered(config, store, Selection(URL), "new")
     assert config.account == "new"
     assert store.read(URL) == AccountRecord()
 
 
-def test_one_pair_is_offered_once_in_a_renewal_run(configure):
+def test_one_eab_is_sent_once_in_a_renewal_run(configure):
     """Certbot asks for each lineage that is due, and a refused pair is refused again."""
     configure("renew")
     with pytest.raises(AccountError, match="has failed already in this run"):
@@ -236,8 +236,8 @@ def test_one_pair_is_offered_once_in_a_renewal_run(configure):
 
 
 @pytest.mark.parametrize(("there", "step"), [(("a",), "Give one of a, or none"), ((), "Leave --account out")])
-def test_a_typed_account_that_is_not_there_is_refused(configure, tmp_path, there, step):
-    """A slip in ``unregister --account`` must not give another account up."""
+def test_a_users_account_that_does_not_exist_is_refused(configure, tmp_path, there, step):
+    """A typing error in ``unregister --account`` must not deactivate another account."""
     for name in there:
         make_account(tmp_path, PLACE, name)
     with pytest.raises(AccountError, match=f"--account tpyo is no account .*{step}"):
@@ -245,7 +245,7 @@ def test_a_typed_account_that_is_not_there_is_refused(configure, tmp_path, there
 
 
 def test_a_lineage_moves_with_the_file(configure, tmp_path):
-    """A renewal says so by name and both CAs; the old CA's account is not asked for at the new one."""
+    """The notice names the lineage and both CAs; the old CA's account is not used at the new one."""
     make_lineage(tmp_path, NAME, server=OTHER, account="old")
 
     def stored(config):
@@ -261,7 +261,7 @@ def test_a_lineage_moves_with_the_file(configure, tmp_path):
 
 
 def test_staging_replaces_no_lineage(configure, tmp_path, of_file):
-    """--staging issues for keeps: over a lineage of the real CA only with Certbot's own word for it."""
+    """--staging stores what it issues: over a lineage of the real CA only with --break-my-certs."""
     staging = replace(of_file, staging_directory_url=STAGING)
     make_lineage(tmp_path, NAME, server=URL, account="live")
     arguments = ("certonly", "--cert-name", NAME, "-d", NAME, "--staging")
@@ -283,8 +283,8 @@ def test_staging_replaces_no_lineage_that_is_found_by_names(configure, tmp_path,
     assert configure("certonly", "--staging", "-d", "other.example.it", account=staging)[0].server == STAGING
 
 
-def test_a_renewal_without_a_lineage_on_disk_knows_the_stored_server(configure, tmp_path):
-    """Certbot puts the stored CA where --server would be: it is no wish of the user's."""
+def test_a_renewal_without_a_lineage_on_disk_uses_the_stored_server(configure, tmp_path):
+    """Certbot puts the stored CA where --server would be: the user has not set it."""
     account = make_account(tmp_path, OTHER_PLACE, "abc")
 
     def stored(config):
@@ -310,7 +310,7 @@ def test_a_stored_account_that_is_gone_is_registered_anew(configure, tmp_path):
 
 
 def test_dry_runs_go_to_the_staging_directory(configure, tmp_path, of_file):
-    """With its EAB, and a word about the e-mail address that Certbot leaves out."""
+    """With its EAB, and a notice about the e-mail address that Certbot leaves out."""
     staging = replace(of_file, staging_directory_url=STAGING, staging_eab=EabCredentials("stage", "t" * 43))
     config, said = configure("certonly", "-d", NAME, "--dry-run", account=staging)
     assert (config.server, config.eab_kid) == (STAGING, "stage")
@@ -320,7 +320,7 @@ def test_dry_runs_go_to_the_staging_directory(configure, tmp_path, of_file):
     assert "moves" not in said
 
 
-def test_nobody_is_registered_where_certbot_would_not(configure):
+def test_nothing_is_registered_where_certbot_would_not(configure):
     """show_account and its like find no account, and get no EAB."""
     config, said = configure("certonly", "-d", NAME, may_register=False)
     assert (config.server, config.account, config.eab_kid, said) == (URL, None, None, "")
@@ -336,7 +336,7 @@ def test_no_contact_for_harica(configure, tmp_path):
 
 
 def test_must_staple(configure, tmp_path):
-    """Typed, it is refused where nobody answers OCSP; stored, it is dropped; elsewhere it stays."""
+    """Set by the user it is refused at a CA without OCSP; stored it is dropped; at other CAs it stays."""
     harica = AccountSettings(tmp_path / "f", directory_url=HARICA, eab=EAB, email="ced@example.it")
     with pytest.raises(AccountError, match="answers no OCSP"):
         configure("certonly", "-d", NAME, "--must-staple", account=harica)
@@ -358,7 +358,7 @@ def test_many_names(configure, tmp_path):
 
 
 def test_key_types_are_for_new_lineages(configure, of_file, tmp_path):
-    """The file's key type is a default: what was typed wins, and a renewal keeps what it has, or takes the size."""
+    """The file's key type is a default: options win; a renewal changes no type, but takes the size for RSA."""
     make_account(tmp_path, PLACE, "abc")
     rsa = replace(of_file, key_type="rsa", rsa_key_size=3072)
     config, _ = configure("certonly", "-d", NAME, account=rsa)
@@ -380,7 +380,7 @@ def revoking(folder, *arguments, settings=None, **typed):
 
 
 def test_revoke_by_name_takes_the_lineages_account(tmp_path):
-    """Where it is there; a typed account stays; without any, Certbot would ask for an EAB on the command line."""
+    """If it exists; --account wins; without any account Certbot would ask for an EAB on the command line."""
     make_lineage(tmp_path, NAME, server=URL, account="abc")
 
     def account(certname=NAME, **typed):

@@ -77,8 +77,8 @@ def test_an_account_that_appears_was_registered_with_the_pending_key_id():
     assert AccountRecord({"gone": "f"}).reconcile(["1"], made(), never) == AccountRecord()
 
 
-def test_an_account_that_was_copied_here_is_credited_to_nobody():
-    """It is older than the registration; of two newer ones nobody knows which, and neither is taken for it."""
+def test_an_account_that_was_copied_here_is_not_credited():
+    """It is older than the attempt to register; of two newer ones it is unknown which, so neither is credited."""
     record = AccountRecord(pending_key_id=A.fingerprint, pending_since=100.9)
     assert record.reconcile(["old", "1"], made(at_old=99.0, at_1=105.0), never) == AccountRecord({"1": A.fingerprint})
     assert record.reconcile(["old"], made(at_old=99.0), never) == AccountRecord()
@@ -92,7 +92,7 @@ def test_a_pending_key_id_of_an_older_version_has_no_time():
 
 
 def test_an_account_that_was_named_counts_when_it_has_issued():
-    """A run that failed with it has shown nothing, nor has one that issued before."""
+    """A run that failed with it proves nothing, nor does a certificate from before."""
     record = AccountRecord({"1": "f", "2": "g"}, named=NamedAccount("1", "g", 5.0))
     assert record.reconcile(["1", "2"], made(), never) == AccountRecord({"1": "f", "2": "g"})
     issued = record.reconcile(["1", "2"], made(), lambda account, since: (account, since) == ("1", 5.0))

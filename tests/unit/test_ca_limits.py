@@ -1,4 +1,4 @@
-"""What a CA would refuse is said before the first byte."""
+"""What a CA would refuse is reported before anything is sent."""
 
 from dataclasses import replace
 
@@ -71,8 +71,8 @@ def test_must_staple(selection, refused):
     assert ca_limits.must_staple_is_refused(selection) is refused
 
 
-def test_must_staple_typed_and_stored():
-    """A typed one is refused with the way on, a stored one is dropped with a word."""
+def test_must_staple_set_and_stored():
+    """Set by the user it is refused with a next step, stored it is dropped with a notice."""
     with pytest.raises(AccountError, match="answers no OCSP") as caught:
         ca_limits.refuse_must_staple(HARICA)
     assert "--must-staple" in caught.value.hint

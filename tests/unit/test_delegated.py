@@ -1,4 +1,4 @@
-"""Delegates: what a section may say to another plugin, and what becomes of that plugin's errors."""
+"""Other plugins as solvers: how a section sets their options, and how their errors are shown."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class TestWebroot(SolverContract):
 
 
 class FakeDns(common.Plugin, interfaces.Authenticator):
-    """A third party's DNS plugin whose zone the test can read, and which fails where it is told to."""
+    """A third party's DNS plugin whose zone the test can read, and which fails where the test wants."""
 
     description = "for tests"
     fails: dict = {}  # noqa: RUF012 - set by each test
@@ -230,7 +230,7 @@ SECRET = "Zm9vYmFyLXNlY3JldC1mb28tYmFyLXNlY3JldA=="
 
 
 def test_a_plugin_that_quotes_a_secret_is_not_passed_on(config, fake, caplog):
-    """A token in the place of a file's name: plugins say which file is missing, and the log keeps what they raise."""
+    """A token in the place of a file's name: plugins name the missing file, and the log has what they raise."""
     caplog.set_level("DEBUG")
     with pytest.raises(ConfigError, match="webroot-path: … does not exist") as refused:
         DelegatedSolver(section("webroot", webroot_path=SECRET), config)
@@ -250,8 +250,8 @@ def test_a_plugin_that_quotes_a_secret_is_not_passed_on(config, fake, caplog):
     assert SECRET not in caplog.text
 
 
-def test_a_section_without_via_is_not_for_this_room(config):
-    """A section of RFC 2136 in here is a fault of ours, not of the user."""
+def test_a_section_without_via_is_not_for_other_plugins(config):
+    """A section of RFC 2136 here is a fault of ours, not of the user."""
     with pytest.raises(TypeError, match=r"\[dns-01\] has no via"):
         DelegatedSolver(SolverSection(DNS_01, "", Rfc2136Settings(), INI), config)
 
@@ -264,7 +264,7 @@ def test_a_plugin_that_cannot_be_prepared_says_why(config, fake):
 
 
 def test_a_plugin_that_does_nothing_is_refused(config, fake, monkeypatch):
-    """A plugin that offers no challenge at all is refused without a broken sentence."""
+    """A plugin that offers no challenge at all is refused with a complete sentence."""
     monkeypatch.setattr(fake, "get_chall_pref", lambda self, domain: [])
     with pytest.raises(ConfigError, match=r"does not do dns-01\. Name another plugin\."):
         DelegatedSolver(section("dns-fake", DNS_01), config)
@@ -347,8 +347,8 @@ def test_defaults_that_a_plugin_shares_stay_as_they_are():
     assert (first.fake_zone, second.fake_zone, shared) == (["one"], ["two"], [])
 
 
-def test_webroot_of_an_earlier_life_does_not_count(config, root, tmp_path):
-    """What Certbot's own -w and --webroot-map say is replaced by the section's."""
+def test_certbots_own_webroot_options_do_not_count(config, root, tmp_path):
+    """The section's values replace those of Certbot's own -w and --webroot-map."""
     config.namespace.webroot_path = [str(tmp_path / "old")]
     config.namespace.webroot_map = {"a.example.it": str(tmp_path / "old")}
     asked = [challenge("a.example.it")]
@@ -438,7 +438,7 @@ def test_an_error_in_perform_keeps_the_plugins_text(config, fake):
 
 
 def test_an_error_in_cleanup_does_not_keep_the_others(config, fake):
-    """What fails to be removed is reported, tried again next time, and keeps no other proof there."""
+    """What fails to be removed is reported, tried again next time, and the other proofs are removed."""
     asked = [challenge(f"{letter}.example.it", DNS_01) for letter in "abc"]
     solver = DelegatedSolver(section("dns-fake", DNS_01), config)
     solver.present(asked)
@@ -491,7 +491,7 @@ def test_a_plugin_that_would_ask_says_which_key_is_missing(config, fake):
 
 
 def test_passes_on_the_plugins_own_advice(config, fake, monkeypatch):
-    """After the CA said no to a record, what the plugin advises is one line; without advice there is none."""
+    """After the CA refused a record, the plugin's own hint is shown on one line; without it there is none."""
     asked = [challenge("a.example.it", DNS_01)]
     solver = DelegatedSolver(section("dns-fake", DNS_01), config)
     monkeypatch.setattr(fake, "auth_hint", lambda self, achalls: f"wait\nlonger for {len(achalls)}")
@@ -501,7 +501,7 @@ def test_passes_on_the_plugins_own_advice(config, fake, monkeypatch):
 
 
 def test_says_where_http_names_lead(config, root):
-    """After the CA said no to a web server's proof, the hint is about the name's addresses."""
+    """After the CA refused a web server's proof, the hint is about the name's addresses."""
     solver = DelegatedSolver(section("webroot", webroot_path=root), config, resolve=lambda name, kind: [])
     assert solver.diagnose([challenge("a.example.it")]).startswith("a.example.it has no address at this moment.")
 
@@ -511,7 +511,7 @@ def test_says_where_http_names_lead(config, root):
     [({"webroot_path": "{root}"}, "webroot-path"), ({"webroot_map": '{{"a.example.it": "{root}"}}'}, "webroot-map")],
 )
 def test_says_where_webroot_put_a_proof(config, root, options, key):
-    """The web server may serve another folder: the key of the section that says which one is named."""
+    """The web server may serve another folder: the hint names the key of the section that has the folder."""
     given = {name: value.format(root=root) for name, value in options.items()}
     (value,) = given.values()
     solver = DelegatedSolver(
@@ -524,7 +524,7 @@ def test_says_where_webroot_put_a_proof(config, root, options, key):
 
 
 def test_a_signal_ends_certbot_and_not_the_plugin(config, fake):
-    """When Certbot is told to end, that is no error of the plugin; what it had published is removed."""
+    """When Certbot is asked to end, that is no error of the plugin; what it had published is removed."""
     asked = [challenge("a.example.it", DNS_01), challenge("b.example.it", DNS_01)]
     fake.fails["perform"] = (errors.SignalExit(), asked[1])
     solver = DelegatedSolver(section("dns-fake", DNS_01), config)

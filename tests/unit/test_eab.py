@@ -67,7 +67,7 @@ def test_a_key_id_is_shown_by_its_beginning(key_id, shown):
     [("", "empty"), ("<kid>", "placeholder"), ("a b", "blank"), ("abc", None), ("a-b_c.d", None)],
 )
 def test_key_ids(key_id, why):
-    """A key ID is one word that somebody copied."""
+    """A key ID is one word, copied from the portal."""
     eab, problems = check_eab(f" {key_id}\n", URLSAFE, ("--eab-kid", "--eab-hmac-key"))
     assert (eab is None) is bool(why)
     assert [(name, why in problem) for name, problem in problems] == ([("--eab-kid", True)] if why else [])
@@ -75,7 +75,7 @@ def test_key_ids(key_id, why):
 
 
 def test_both_are_checked_at_once_and_half_a_pair_too():
-    """Who mends a file wants to know all of it; what is missing is for the caller to say."""
+    """Who corrects a file wants all problems of it; the caller reports what is missing."""
     assert [name for name, _ in check_eab("<kid>", "...")[1]] == ["eab-kid", "eab-hmac-key"]
     assert check_eab("kid-1", None) == check_eab(None, URLSAFE) == (None, [])
     assert check_eab(None, "abc$")[1] != []

@@ -91,5 +91,5 @@ def test_of_two_equal_sections_the_first_wins():
     ],
 )
 def test_offers_what_the_sections_can_do(name, titles, preferred, expected):
-    """What is offered is what the sections can do, in the order of fit or of the user's own choice."""
+    """The types that the sections can solve, in the order of the longest suffix or of the user's preference."""
     assert preferences(name, sections(*titles), preferred) == expected

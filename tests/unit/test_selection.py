@@ -15,7 +15,7 @@ HARICA = "https://acme.harica.gr/uni/directory"
 OTHER = "https://ca.example/directory"
 STAGING = "https://staging.ca.example/directory"
 SECTIGO = "https://acme.sectigo.com/v2/OV"
-EAB, STAGING_EAB, TYPED = (EabCredentials(kid, "k" * 43) for kid in ("file", "staging", "typed"))
+EAB, STAGING_EAB, OPTION = (EabCredentials(kid, "k" * 43) for kid in ("file", "staging", "option"))
 
 FILE = AccountSettings(Path("/c/garr-tcs.ini"), directory_url=HARICA, eab=EAB, email="a@b.example", agree_tos=True)
 OVERRIDES = Overrides(public_server=LE, public_staging=LE_STAGING)
@@ -27,17 +27,17 @@ OVERRIDES = Overrides(public_server=LE, public_staging=LE_STAGING)
         ({}, FILE, HARICA, EAB, "harica"),
         ({"stored_server": SECTIGO}, FILE, HARICA, EAB, "harica"),
         ({"server": OTHER}, FILE, OTHER, None, None),
-        ({"server": OTHER, "eab": TYPED}, FILE, OTHER, TYPED, None),
+        ({"server": OTHER, "eab": OPTION}, FILE, OTHER, OPTION, None),
         ({"server": HARICA}, FILE, HARICA, EAB, "harica"),
-        ({"eab": TYPED}, FILE, HARICA, TYPED, "harica"),
+        ({"eab": OPTION}, FILE, HARICA, OPTION, "harica"),
         ({}, replace(FILE, directory_url=OTHER), OTHER, EAB, None),
         ({}, replace(FILE, directory_url=OTHER, ca="harica"), OTHER, EAB, "harica"),
         ({}, replace(FILE, directory_url=None, ca="sectigo-ev"), "https://acme.sectigo.com/v2/EV", EAB, "sectigo-ev"),
         ({}, replace(FILE, directory_url=None), SECTIGO, EAB, "sectigo-ov"),
         ({"stored_server": OTHER}, replace(FILE, directory_url=None), OTHER, None, None),
         ({"stored_server": SECTIGO}, replace(FILE, directory_url=None), SECTIGO, EAB, "sectigo-ov"),
-        ({"eab": TYPED}, None, SECTIGO, TYPED, "sectigo-ov"),
-        ({"eab": TYPED, "stored_server": OTHER}, None, OTHER, TYPED, None),
+        ({"eab": OPTION}, None, SECTIGO, OPTION, "sectigo-ov"),
+        ({"eab": OPTION, "stored_server": OTHER}, None, OTHER, OPTION, None),
         ({"stored_server": OTHER}, None, OTHER, None, None),
         ({"server": OTHER}, None, OTHER, None, None),
         ({"ca": "sectigo-ev"}, FILE, "https://acme.sectigo.com/v2/EV", None, "sectigo-ev"),
@@ -48,14 +48,14 @@ OVERRIDES = Overrides(public_server=LE, public_staging=LE_STAGING)
     ],
 )
 def test_who_wins(overrides, account, url, binding, preset):
-    """Certbot's options, then the file, then the preset; the file's EAB goes where the file says, only."""
+    """Certbot's options, then the file, then the preset; the file's EAB goes to the file's directory only."""
     selected = select(replace(OVERRIDES, **overrides), account)
     assert selected.directory_url == url
     assert selected.eab is binding
     assert (selected.preset.name if selected.preset else None) == preset
 
 
-def test_contact_and_terms_come_from_the_file_unless_typed():
+def test_contact_and_terms_come_from_the_file_unless_set_by_the_user():
     """--email wins over the file's; terms are agreed to in the file."""
     assert select(OVERRIDES, FILE).email == "a@b.example"
     assert select(replace(OVERRIDES, email="x@y.example"), FILE).email == "x@y.example"
@@ -66,13 +66,13 @@ def test_contact_and_terms_come_from_the_file_unless_typed():
 
 
 def test_the_default_comes_with_a_notice_that_names_two_lines():
-    """Who gives a key ID alone gets Sectigo OV, and is told how to get GARR's CA of today."""
+    """A key ID without a CA means Sectigo OV; the notice shows how to use GARR's CA of today."""
     (notice,) = select(OVERRIDES, replace(FILE, directory_url=None)).notices
     assert "HARICA since January 2025" in notice
     assert '"ca = harica"' in notice
     assert '"directory-url = https://acme-v02.harica.gr/acme/<uuid>/directory"' in notice
     assert "/c/garr-tcs.ini" in notice
-    (notice,) = select(replace(OVERRIDES, eab=TYPED), None).notices
+    (notice,) = select(replace(OVERRIDES, eab=OPTION), None).notices
     assert "garr-tcs.ini, in a section [account]" in notice
 
 
@@ -95,7 +95,7 @@ def test_another_server_comes_with_a_notice():
     ],
 )
 def test_no_ca(overrides, account, words):
-    """Where nothing names a directory, the error says what to write where."""
+    """Where nothing names a directory, the error shows what to write in which file."""
     with pytest.raises(AccountError, match=words) as caught:
         select(replace(OVERRIDES, **overrides), account)
     assert caught.value.hint
@@ -120,12 +120,12 @@ def test_a_trial_run_goes_to_the_staging_directory_with_its_own_binding(run):
         ({"server": OTHER}, FILE),
         ({"server": SECTIGO}, None),
         ({"stored_server": SECTIGO}, None),
-        ({"eab": TYPED}, None),
+        ({"eab": OPTION}, None),
         ({"server": OTHER}, replace(FILE, staging_directory_url=STAGING)),
     ],
 )
 def test_a_trial_run_reaches_no_ca_without_a_staging_directory(run, overrides, account):
-    """The refusal says why, and names the two ways on."""
+    """The error gives the reason, and both next steps."""
     with pytest.raises(AccountError, match="no staging directory") as caught:
         select(replace(OVERRIDES, mode=run, **overrides), account)
     assert "staging-directory-url" in caught.value.hint
@@ -143,7 +143,7 @@ def test_a_trial_run_reaches_no_ca_without_a_staging_directory(run, overrides, a
     ],
 )
 def test_public_staging_directories_stay_what_they_are(overrides, account, url):
-    """Let's Encrypt has a staging directory, and a typed staging directory is one."""
+    """Let's Encrypt has a staging directory, and a staging directory given as --server is one."""
     assert select(replace(OVERRIDES, mode=RunMode.DRY_RUN, **overrides), account).directory_url == url
 
 
@@ -202,7 +202,7 @@ def test_a_final_slash_makes_no_other_directory():
 
 
 def test_titles():
-    """A known CA goes by its name, any other by its URL."""
+    """A known CA is shown by name and URL, any other by its URL."""
     assert select(OVERRIDES, FILE).title == f"HARICA ({HARICA})"
     assert select(replace(OVERRIDES, server=OTHER), None).title == OTHER
     assert "cm.harica.gr" in select(OVERRIDES, FILE).portal

@@ -1,4 +1,4 @@
-"""Session: present all, wait for all, clean all, whatever happens."""
+"""Session: present all, wait for all, clean up all, whatever happens."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class TestBoard(SolverContract):
 
 
 class Failing(Board):
-    """Fails where it is told to, as often as it is told to; present fails half-way."""
+    """Fails where the test wants, as often as it wants; present fails half-way."""
 
     def __init__(self, where, error, *, times=1, **kwargs):
         super().__init__(**kwargs)
@@ -164,7 +164,7 @@ def test_other_plugins_come_after_our_own():
 
 
 def test_waits_overlap():
-    """Two solvers look at the same time: each ends only when the other has begun."""
+    """Two solvers wait at the same time: each ends only when the other has begun."""
     barrier = threading.Barrier(2, timeout=10)
 
     class Meeting(Board):
@@ -191,7 +191,7 @@ def test_waits_overlap():
     ],
 )
 def test_names_that_no_section_covers(challenges, suggestion):
-    """One error names them all, who can mend it at the CA, and the section that would do it here."""
+    """One error names them all, who can validate them at the CA, and the section that would solve them here."""
     with pytest.raises(ChallengeError) as caught:
         Session(lambda section: Board(), [dns("example.org")]).solve(challenges)
     names = ", ".join(sorted(challenge.identifier for challenge in challenges))
@@ -282,7 +282,7 @@ def test_after_an_error_everything_is_removed(where):
 
 @pytest.mark.parametrize("where", ["present", "wait"])
 def test_errors_of_several_solvers_are_reported_together(where):
-    """Two solvers that fail make one error that says what each saw."""
+    """Two solvers that fail make one error with the text of each."""
     first, second = ChallengeError("ns1 says REFUSED", "Allow it."), ChallengeError("ns2 is not there")
     good = Board()
     running = session(
@@ -299,7 +299,7 @@ def test_errors_of_several_solvers_are_reported_together(where):
 
 
 def test_a_deadline_that_passes_removes_all():
-    """A solver that looks until its time is up ends the run, and nothing stays behind."""
+    """A solver whose time is up ends the run, and nothing stays behind."""
     board = set()
 
     class NeverThere(Board):
@@ -314,7 +314,7 @@ def test_a_deadline_that_passes_removes_all():
 
 @pytest.mark.parametrize("where", ["present", "wait"])
 @pytest.mark.parametrize("solvers", [1, 2])
-def test_a_fault_of_our_own_is_not_dressed_up(where, solvers):
+def test_a_fault_of_our_own_is_raised_unchanged(where, solvers):
     """An error that is none of ours reaches the caller as it is, after the clean-up."""
     board = set()
     fault = ZeroDivisionError("fault")
@@ -327,7 +327,7 @@ def test_a_fault_of_our_own_is_not_dressed_up(where, solvers):
 
 
 def test_a_fault_beside_an_error_is_named_by_its_class():
-    """In a common message, an error that is none of ours says what it is."""
+    """In a joined message, an error that is none of ours is shown with its class."""
     running = session(
         [Failing("wait", OSError("no route")), Failing("wait", ChallengeError("ns2 is not there"))],
         dns("example.it"),
@@ -337,7 +337,7 @@ def test_a_fault_beside_an_error_is_named_by_its_class():
         running.solve(asked("example.it", "example.com"))
 
 
-def test_solvers_that_still_look_keep_no_program_alive():
+def test_solvers_that_still_wait_do_not_delay_the_end():
     """At Ctrl-C Certbot ends at once, whatever solvers are waiting for: their threads are daemons."""
     daemons = []
 
@@ -378,7 +378,7 @@ def test_cleaning_up_does_not_hide_the_first_error(caplog):
     assert board == set()
 
 
-def test_one_error_is_said_once(caplog):
+def test_one_error_is_reported_once(caplog):
     """A server that cannot be reached fails publishing, and removing twice over, and is one line, not three."""
 
     class Unreachable(Board):
@@ -412,7 +412,7 @@ def test_errors_that_were_raised_together_are_logged_by_nobody_again(caplog):
 
 
 def test_what_could_not_be_removed_is_reported_and_tried_again(caplog):
-    """clean_up raises nothing, says what is left, once, and tries just that again."""
+    """clean_up raises nothing, reports what is left, once, and tries only that again."""
     stuck, good = Failing("clean_up", OSError("no route"), times=2), Board()
     running = session([stuck, good], dns("example.it"), dns("example.com"))
     running.solve(asked("example.it", "example.com"))
@@ -425,8 +425,8 @@ def test_what_could_not_be_removed_is_reported_and_tried_again(caplog):
     assert [step for step, _ in good.log] == ["present", "wait", "clean_up"]
 
 
-def test_each_solver_describes_its_own():
-    """After the CA said no, the solvers of the refused proofs say what they see; others say nothing."""
+def test_each_solver_diagnoses_its_own():
+    """The solvers of refused proofs are asked for a hint, each about its own; what fails or is empty is left out."""
 
     class Seer(Board):
         def diagnose(self, challenges):

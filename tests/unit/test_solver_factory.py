@@ -87,7 +87,7 @@ def test_where_nothing_is_left_the_file_is_not_read(state):
 
 
 def test_stale_records_are_deleted_once_in_a_process(state, caplog):
-    """However many lineages one run renews, it tries once with each file; what cannot be read is said."""
+    """However many lineages one run renews, it tries once with each file; what cannot be read is logged."""
     state.write("presented-dead.json", {"nothing": "of use"})
     read_sections, times = read(ONE)
     for file in ("a.ini", "a.ini", "b.ini", "a.ini"):
@@ -97,7 +97,7 @@ def test_stale_records_are_deleted_once_in_a_process(state, caplog):
 
 
 def test_cleaning_up_raises_nothing(state, caplog):
-    """A file that cannot be read is somebody else's error to report; no renewal fails for stale records."""
+    """Where the file cannot be read, another call reports it; no renewal fails because of stale records."""
     state.write("presented-dead.json", {"presented": [], "since": 0})
 
     def broken():
@@ -108,7 +108,7 @@ def test_cleaning_up_raises_nothing(state, caplog):
 
 
 def test_a_living_run_is_left_alone(state):
-    """Its lock says that it lives."""
+    """Its lock shows that it is still running."""
     living = Notes(state)
     living.add([Presented("one.example.", "_acme-challenge.one.example.", "value", "127.0.0.1:1")])
     clean_up_stale(state, None, read(ONE)[0])
@@ -118,5 +118,5 @@ def test_a_living_run_is_left_alone(state):
 
 @pytest.mark.parametrize(("quiet", "stream"), [(True, None), (False, sys.stdout)])
 def test_quiet_waits_show_nothing(make, quiet, stream):
-    """--quiet is Certbot's own word for it."""
+    """--quiet is Certbot's own option."""
     assert (make(quiet=quiet).progress._stream is None) is (stream is None)
