@@ -60,21 +60,19 @@ def check_replacement(selection: Selection, lineage: str, stored_server: str | N
         )
 
 
-def must_staple_is_refused(selection: Selection) -> bool:
-    """Return whether the CA refuses OCSP Must-Staple (RFC 7633) because it answers no OCSP."""
-    return selection.preset is not None and selection.preset.ocsp is False
+def check_must_staple(selection: Selection, *, set_by_user: bool) -> str | None:
+    """Return the notice that OCSP Must-Staple (RFC 7633) is dropped, or ``None`` where the CA may accept it.
 
-
-def refuse_must_staple(selection: Selection) -> None:
-    """Raise ``AccountError`` for a ``--must-staple`` that the user set."""
-    raise AccountError(
-        f"--must-staple: {selection.title} answers no OCSP, so no server could staple, and it refuses the order",
-        "Leave --must-staple out, also in cli.ini.",
-    )
-
-
-def dropped_must_staple_notice(selection: Selection) -> str:
-    """Return the notice that the lineage's stored must_staple is not sent to this CA."""
+    A CA that answers no OCSP refuses it. Raises ``AccountError`` where the user asks for it, and it is not merely
+    stored with the lineage.
+    """
+    if selection.preset is None or selection.preset.ocsp is not False:
+        return None
+    if set_by_user:
+        raise AccountError(
+            f"--must-staple: {selection.title} answers no OCSP, so no server could staple, and it refuses the order",
+            "Leave --must-staple out, also in cli.ini.",
+        )
     return f"The lineage's must_staple is dropped: {selection.title} answers no OCSP."
 
 

@@ -182,14 +182,13 @@ def _key_type_notices(config: Any, context: RunContext, name: str, account: Acco
 
 def _check_order(config: Any, context: RunContext, selected: Selection) -> list[str]:
     """Return warnings about the order; raise ``AccountError`` where the CA is known to refuse it."""
-    notices = []
-    if getattr(config, "must_staple", False) and ca_limits.must_staple_is_refused(selected):
-        if context.set_by_user("must_staple"):
-            ca_limits.refuse_must_staple(selected)
+    dropped = None
+    if getattr(config, "must_staple", False):
+        dropped = ca_limits.check_must_staple(selected, set_by_user=context.set_by_user("must_staple"))
+    if dropped:
         config.must_staple = False
-        notices.append(ca_limits.dropped_must_staple_notice(selected))
     many = ca_limits.many_names_notice(selected, len(compat.identifiers(config)))
-    return notices + ([many] if many else [])
+    return [notice for notice in (dropped, many) if notice]
 
 
 def _apply(config: Any, selected: Selection, choice: AccountChoice) -> None:

@@ -65,18 +65,19 @@ def test_the_notice_before_registering_says_what_to_do_if_it_fails(selection, en
     assert EAB.hmac_key not in notice
 
 
-@pytest.mark.parametrize(("selection", "refused"), [(HARICA, True), (SECTIGO, False), (OTHER, False)])
-def test_must_staple(selection, refused):
-    """A CA without OCSP takes no must-staple."""
-    assert ca_limits.must_staple_is_refused(selection) is refused
+@pytest.mark.parametrize("selection", [SECTIGO, OTHER])
+@pytest.mark.parametrize("set_by_user", [True, False])
+def test_must_staple(selection, set_by_user):
+    """A CA that is not known to answer no OCSP is asked for it."""
+    assert ca_limits.check_must_staple(selection, set_by_user=set_by_user) is None
 
 
-def test_must_staple_set_and_stored():
+def test_must_staple_at_a_ca_without_ocsp():
     """Set by the user it is refused with a next step, stored it is dropped with a notice."""
     with pytest.raises(AccountError, match="answers no OCSP") as caught:
-        ca_limits.refuse_must_staple(HARICA)
+        ca_limits.check_must_staple(HARICA, set_by_user=True)
     assert "--must-staple" in caught.value.hint
-    assert "HARICA" in ca_limits.dropped_must_staple_notice(HARICA)
+    assert "HARICA" in ca_limits.check_must_staple(HARICA, set_by_user=False)
 
 
 @pytest.mark.parametrize(
