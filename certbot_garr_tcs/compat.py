@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Command = Callable[[Any, Any], Any]
 
-_SET_BY_USER = frozenset({"COMMAND_LINE", "CONFIG_FILE", "ENV_VAR"})
+_BY_USER = frozenset({"COMMAND_LINE", "CONFIG_FILE", "ENV_VAR"})
 
 
 def set_by_user(config: Any, name: str) -> bool:
@@ -38,7 +38,7 @@ def set_by_user(config: Any, name: str) -> bool:
     sources = getattr(config, "argument_sources", None)
     if sources is not None:  # since 2.7
         source = sources.get(name)
-        return source is not None and source.name in _SET_BY_USER
+        return source is not None and source.name in _BY_USER
     from certbot._internal import cli  # noqa: PLC0415
 
     # Before 2.7 Certbot parses the command line a second time, with defaults that can be told apart.
@@ -177,7 +177,7 @@ def public_staging() -> str:
 
 
 def accounts(config: Any, directory_url: str) -> list[str]:
-    """Return the IDs of the whole accounts that Certbot stores for a directory, oldest first."""
+    """Return the IDs of the complete accounts that Certbot has for a directory, oldest first."""
     files = ("regr.json", "meta.json", "private_key.json")
     try:
         entries = _accounts_folder(config, directory_url).iterdir()

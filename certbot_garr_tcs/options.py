@@ -215,7 +215,7 @@ def _set_account(namespace: argparse.Namespace) -> None:
 
     with compat.user_errors(errors.ConfigurationError):
         state = StateFolder(Path(namespace.work_dir))
-        set_by_user = _set_by_user(namespace, compat.public_server())
+        set_by_user = _set_by_user_while_parsing(namespace, compat.public_server())
         selected = None
         if namespace.verb == "revoke" and not set_by_user("server"):
             selected = revocation.configure_for_lineage(namespace, read)
@@ -248,7 +248,7 @@ def _register_later(_: Any, done: Callable[[str], None]) -> None:
     compat.wrap_command(lambda _command, config, _plugins: done(compat.register_account(config)))
 
 
-def _set_by_user(namespace: argparse.Namespace, public_server: str) -> Callable[[str], bool]:
+def _set_by_user_while_parsing(namespace: argparse.Namespace, public_server: str) -> Callable[[str], bool]:
     """Return a test for options that were given, while they are still being parsed: their value is no default.
 
     ``--server`` is looked for on the command line: who types Certbot's default there means it.
