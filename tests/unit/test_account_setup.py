@@ -260,6 +260,43 @@ def test_a_lineage_moves_with_the_file(configure, tmp_path):
     assert "moves" not in said  # it may not be due
 
 
+def test_what_belongs_to_the_old_ca_stays_behind(configure, tmp_path, of_file):
+    """A profile is dropped, and a key type that the file has for new lineages is not taken; the user hears of both."""
+    make_lineage(tmp_path, NAME, server=OTHER, account="old")
+
+    def stored(config):
+        config.server, config.account, config.certname = OTHER, "old", NAME
+
+    def stored_with_profile(config):
+        stored(config)
+        config.required_profile = "tlsserver"
+
+    rsa = replace(of_file, key_type="rsa")
+    config, said = configure("renew", "--no-eff-email", account=rsa, change=stored_with_profile)
+    assert (config.required_profile, config.key_type, config.eff_email) == (None, "ecdsa", False)
+    assert f"The required_profile of lineage {NAME}, tlsserver, is dropped: it is the old CA's." in said
+    assert f"Lineage {NAME} keeps its key type, ecdsa: key-type in {of_file.source} is for new certificates." in said
+    accounts._ATTEMPTED.clear()
+    config, said = configure("renew", "--required-profile", "mine", "--key-type", "ecdsa", account=rsa, change=stored)
+    assert config.required_profile == "mine"
+    assert "dropped" not in said
+    assert "keeps its key type" not in said
+
+
+def test_a_trial_lineage_is_renewed_at_its_staging_directory(configure, tmp_path, of_file):
+    """With a notice that shows how to get a certificate of the real CA."""
+    make_lineage(tmp_path, NAME, server=STAGING, account="trial")
+    make_account(tmp_path, "staging.example/directory", "trial")
+
+    def stored(config):
+        config.server, config.account, config.certname = STAGING, "trial", NAME
+
+    config, said = configure("renew", account=replace(of_file, staging_directory_url=STAGING), change=stored)
+    assert (config.server, config.account) == (STAGING, "trial")
+    assert f"Lineage {NAME} stays at the staging directory {STAGING}, where it was made as a trial." in said
+    assert f"certbot certonly --garr-tcs --cert-name {NAME} --force-renewal" in said
+
+
 def test_staging_replaces_no_lineage(configure, tmp_path, of_file):
     """--staging stores what it issues: over a lineage of the real CA only with --break-my-certs."""
     staging = replace(of_file, staging_directory_url=STAGING)
