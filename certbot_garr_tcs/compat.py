@@ -9,9 +9,11 @@ import argparse
 import contextlib
 import copy
 import functools
+import json
 import logging
 import re
 import tempfile
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -24,19 +26,19 @@ if TYPE_CHECKING:
 
 Command = Callable[[Any, Any], Any]
 
-_TYPED = frozenset({"COMMAND_LINE", "CONFIG_FILE", "ENV_VAR"})
+_BY_USER = frozenset({"COMMAND_LINE", "CONFIG_FILE", "ENV_VAR"})
 
 
-def typed(config: Any, name: str) -> bool:
-    """Tell whether the user set an option: on the command line, in cli.ini or by the environment.
+def set_by_user(config: Any, name: str) -> bool:
+    """Return whether the user set an option: on the command line, in cli.ini or by the environment.
 
-    Certbot's own ``set_by_user`` is also true for what a renewal or ``--dry-run`` set, and it logs the
+    Certbot's own ``config.set_by_user`` is also true for what a renewal or ``--dry-run`` set, and it logs the
     value: it must not be asked about secrets.
     """
     sources = getattr(config, "argument_sources", None)
     if sources is not None:  # since 2.7
         source = sources.get(name)
-        return source is not None and source.name in _TYPED
+        return source is not None and source.name in _BY_USER
     from certbot._internal import cli  # noqa: PLC0415
 
     # Before 2.7 Certbot parses the command line a second time, with defaults that can be told apart.
@@ -175,16 +177,30 @@ def public_staging() -> str:
 
 
 def accounts(config: Any, directory_url: str) -> list[str]:
-    """Return the IDs of the whole accounts that Certbot keeps for a directory, oldest first."""
-    namespace = copy.copy(config if isinstance(config, argparse.Namespace) else config.namespace)
-    namespace.server = directory_url
-    folder = Path(configuration.NamespaceConfig(namespace).accounts_dir)
+    """Return the IDs of the complete accounts that Certbot has for a directory, oldest first."""
     files = ("regr.json", "meta.json", "private_key.json")
     try:
-        found = [entry for entry in folder.iterdir() if all((entry / name).is_file() for name in files)]
+        entries = _accounts_folder(config, directory_url).iterdir()
+        found = [entry for entry in entries if all((entry / name).is_file() for name in files)]
     except OSError:
         return []
     return [entry.name for entry in sorted(found, key=lambda entry: (entry.stat().st_mtime, entry.name))]
+
+
+def account_created(config: Any, directory_url: str, account: str) -> float:
+    """Return when an account was registered, in seconds since the epoch."""
+    path = _accounts_folder(config, directory_url) / account / "meta.json"
+    try:
+        text = json.loads(path.read_text(encoding="utf-8"))["creation_dt"]  # in UTC, as acme writes RFC 3339
+        return datetime.strptime(f"{text}+0000", "%Y-%m-%dT%H:%M:%SZ%z").timestamp()
+    except (ValueError, KeyError, TypeError):
+        return path.stat().st_mtime
+
+
+def _accounts_folder(config: Any, directory_url: str) -> Path:
+    namespace = copy.copy(config if isinstance(config, argparse.Namespace) else config.namespace)
+    namespace.server = directory_url
+    return Path(configuration.NamespaceConfig(namespace).accounts_dir)
 
 
 def identifiers(config: Any) -> list[str]:

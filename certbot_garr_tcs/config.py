@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from certbot_garr_tcs import ini
 from certbot_garr_tcs.account.settings import KEYS as ACCOUNT_KEYS
-from certbot_garr_tcs.account.settings import account_from_keys
-from certbot_garr_tcs.challenges.parsing import KEYS as SOLVER_KEYS
-from certbot_garr_tcs.challenges.parsing import section_from_keys
-from certbot_garr_tcs.challenges.sections import DNS_01, HTTP_01
+from certbot_garr_tcs.account.settings import read_account
+from certbot_garr_tcs.challenges.settings import DNS_01, HTTP_01, read_solver_section
+from certbot_garr_tcs.challenges.settings import KEYS as SOLVER_KEYS
 from certbot_garr_tcs.deploy.section import KEYS as TARGET_KEYS
 from certbot_garr_tcs.deploy.section import target_from_keys
 from certbot_garr_tcs.deploy.targets import clashes
@@ -23,7 +22,7 @@ from certbot_garr_tcs.private import read_private
 
 if TYPE_CHECKING:
     from certbot_garr_tcs.account.settings import AccountSettings
-    from certbot_garr_tcs.challenges.sections import SolverSection
+    from certbot_garr_tcs.challenges.settings import SolverSection
     from certbot_garr_tcs.deploy.targets import Target
     from certbot_garr_tcs.keys import Section
 
@@ -88,12 +87,12 @@ def parse(text: str, path: Path) -> Configuration:
         if found:
             pass
         elif section.kind == "account":
-            account, found = account_from_keys(section, path, read)
+            account, found = read_account(section, path, read)
         elif section.kind == "deploy":
             target, found = target_from_keys(section.name, section.values, path, lines=section.lines)
             targets += [target] if target else []
         else:
-            solver, found = section_from_keys(section, path, read)
+            solver, found = read_solver_section(section, path, read)
             solvers += [solver] if solver else []
         problems += found
     problems += clashes(targets)

@@ -195,9 +195,9 @@ def _not_acme(selected: Selection, exchange: Exchange) -> str:
 
 def _afterwards(selected: Selection, exchange: Exchange) -> str:
     """Say what is lost when a request may have been carried out although there is no good answer."""
-    if exchange.registers and selected.binding:
+    if exchange.registers and selected.eab:
         return (
-            f"The pair with key ID {selected.binding.short_key_id} may be used up all the same: if the next try is "
+            f"The pair with key ID {selected.eab.short_key_id} may be used up all the same: if the next try is "
             f"refused for that, have a new pair made in {selected.portal}."
         )
     if exchange.resource == "finalize":

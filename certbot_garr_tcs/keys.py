@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 MOST_PROBLEMS = 20
 """More problems of one file than these are not shown."""
 
-_YES = frozenset({"yes", "true", "on", "1"})
-_NO = frozenset({"no", "false", "off", "0"})
+YES = frozenset({"yes", "true", "on", "1"})
+NO = frozenset({"no", "false", "off", "0"})
 _TOKEN = re.compile(r"[A-Za-z0-9]+")
 _PIECE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _LONGEST_WORD = 40
@@ -49,6 +50,14 @@ def could_be_secret(text: str) -> bool:
         or (len(token) >= _SHORTEST_KEY and count > 1)
         for token, count in zip(tokens, changes)
     )
+
+
+def as_ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the IP address that a text is, or ``None``."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -154,9 +163,9 @@ class Keys:
         value = self.value(key)
         if value is None:
             return None
-        if value.lower() in _YES:
+        if value.lower() in YES:
             return True
-        if value.lower() in _NO:
+        if value.lower() in NO:
             return False
         self.wrong(key, "must be yes or no")
         return None

@@ -205,34 +205,37 @@ def _set_account(namespace: argparse.Namespace) -> None:
     """Set CA and account for a subcommand that loads no plugin."""
     from certbot import errors  # noqa: PLC0415
 
-    from certbot_garr_tcs import account_setup, compat, config, failure_hints, lineages, revocation  # noqa: PLC0415
-    from certbot_garr_tcs.account.occasion import Occasion  # noqa: PLC0415
-    from certbot_garr_tcs.account.selection import Run  # noqa: PLC0415
+    from certbot_garr_tcs import compat, config, failure_hints, lineages, revocation  # noqa: PLC0415
+    from certbot_garr_tcs.account.selection import RunContext, RunMode  # noqa: PLC0415
+    from certbot_garr_tcs.account.setup import configure_account  # noqa: PLC0415
     from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
 
-    def settings() -> config.Configuration | None:
+    def read() -> config.Configuration | None:
         return config.load_named(namespace.garr_tcs_config, namespace.config_dir)
 
     with compat.user_errors(errors.ConfigurationError):
         state = StateFolder(Path(namespace.work_dir))
-        typed = _typed(namespace, compat.public_server())
+        set_by_user = _set_by_user_while_parsing(namespace, compat.public_server())
         selected = None
-        if namespace.verb == "revoke" and not typed("server"):
-            selected = revocation.settle_for_lineage(namespace, settings)
+        if namespace.verb == "revoke" and not set_by_user("server"):
+            selected = revocation.configure_for_lineage(namespace, read)
             if selected is None and namespace.certname:
                 return  # Certbot says what is wrong with the lineage
         if selected is None:
-            occasion = Occasion(
-                run=Run.STAGING if namespace.staging else Run.LIVE,
-                typed=typed,
+            context = RunContext(
+                mode=RunMode.STAGING if namespace.staging else RunMode.LIVE,
+                set_by_user=set_by_user,
                 notify=logger.info if namespace.quiet else logger.warning,
-                registers=namespace.verb == "register",
+                register_beside=_register_later,
+                may_register=namespace.verb == "register",
                 wants_new_account=namespace.verb == "register",
-                register=_register_later,
             )
             # Certbot refuses --staging beside any server but Let's Encrypt's; the staging directory is ours here.
             namespace.staging = False
-            selected = account_setup.settle(namespace, settings(), state, occasion)
+            settings = read()
+            account = settings.account if settings else None
+            file = settings.path if settings else config.default_path(namespace.config_dir)
+            selected = configure_account(namespace, account, file, state, context)
             if namespace.verb == "revoke":
                 revocation.check_revocation(namespace, selected)
         failure_hints.explain_failures(selected, NAME, lineages.folder(namespace.config_dir))
@@ -245,17 +248,17 @@ def _register_later(_: Any, done: Callable[[str], None]) -> None:
     compat.wrap_command(lambda _command, config, _plugins: done(compat.register_account(config)))
 
 
-def _typed(namespace: argparse.Namespace, public_server: str) -> Callable[[str], bool]:
+def _set_by_user_while_parsing(namespace: argparse.Namespace, public_server: str) -> Callable[[str], bool]:
     """Return a test for options that were given, while they are still being parsed: their value is no default.
 
     ``--server`` is looked for on the command line: who types Certbot's default there means it.
     """
     from certbot_garr_tcs import compat  # noqa: PLC0415
 
-    def typed(name: str) -> bool:
+    def set_by_user(name: str) -> bool:
         value = getattr(namespace, name, None)
         if name == "server" and value == public_server:
             return compat.on_command_line("--server")
         return bool(value)
 
-    return typed
+    return set_by_user

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from certbot import achallenges
 
     from certbot_garr_tcs.challenges.interfaces import Challenge
-    from certbot_garr_tcs.challenges.sections import SolverSection
-    from certbot_garr_tcs.challenges.session import Session
-    from certbot_garr_tcs.challenges.solvers import Solvers
+    from certbot_garr_tcs.challenges.session import Session, SolverFactory
+    from certbot_garr_tcs.challenges.settings import SolverSection
     from certbot_garr_tcs.config import Configuration
     from certbot_garr_tcs.deploy_setup import CertbotInstaller
     from certbot_garr_tcs.errors import GarrTcsError
@@ -52,7 +51,7 @@ class Configurator(
     def __init__(self, config: Any, name: str) -> None:
         """Keep Certbot's configuration; read nothing yet."""
         super().__init__(config, name)
-        self._solvers: Solvers
+        self._solvers: SolverFactory
         self._session: Session | None = None
         self._installer: CertbotInstaller | None = None
         self._is_prepared = False
@@ -90,8 +89,9 @@ class Configurator(
         if self.name not in {self.config.authenticator, self.config.installer, self.config.configurator}:
             raise errors.PluginError(f"Nobody chose {self.name}: give --authenticator {self.name}")
         self._is_prepared = True
-        from certbot_garr_tcs import account_setup, compat, failure_hints  # noqa: PLC0415
-        from certbot_garr_tcs.challenges.solvers import Solvers  # noqa: PLC0415
+        from certbot_garr_tcs import compat, failure_hints  # noqa: PLC0415
+        from certbot_garr_tcs.account.setup import configure_account, run_context  # noqa: PLC0415
+        from certbot_garr_tcs.challenges.session import SolverFactory  # noqa: PLC0415
 
         with compat.user_errors(errors.ConfigurationError):
             settings, state = self._read()
@@ -100,10 +100,11 @@ class Configurator(
                 self._installer.recover_first()
             # As installer alone we stand beside any authenticator, and leave its CA alone.
             if self.name in {self.config.authenticator, self.config.configurator}:
-                occasion = account_setup.occasion_of(self.config, display_util.notify)
-                selected = account_setup.settle(self.config, settings, state, occasion)
+                account, file = (settings.account, settings.path) if settings else (None, self._default_path())
+                context = run_context(self.config, display_util.notify)
+                selected = configure_account(self.config, account, file, state, context)
                 failure_hints.explain_failures(selected, self.name, Path(self.config.renewal_configs_dir))
-                self._solvers = Solvers(settings.solvers if settings else (), state, self.config)
+                self._solvers = SolverFactory(settings.solvers if settings else (), state, self.config)
                 self._clean_up_stale()
                 self._choose_installer_of_renewal()
 
@@ -124,9 +125,14 @@ class Configurator(
         options.report_at_exit(self.conf("config"), self.config.config_dir)
         return settings, StateFolder(Path(self.config.work_dir))
 
+    def _default_path(self) -> Path:
+        from certbot_garr_tcs import config  # noqa: PLC0415
+
+        return config.default_path(self.config.config_dir)
+
     def _clean_up_stale(self) -> None:
         """Delete the TXT records that a killed run left behind."""
-        from certbot_garr_tcs.challenges.solvers import clean_up_stale  # noqa: PLC0415
+        from certbot_garr_tcs.challenges.session import clean_up_stale  # noqa: PLC0415
         from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
 
         def read_sections() -> Sequence[SolverSection]:
@@ -160,7 +166,7 @@ class Configurator(
         with compat.user_errors(errors.PluginError):
             self._session = self._solvers.session()
             with self._solvers.progress:
-                self._session.prove([_challenge(achall) for achall in achalls])
+                self._session.solve([_challenge(achall) for achall in achalls])
         return [achall.response(achall.account_key) for achall in achalls]
 
     def cleanup(self, achalls: list[achallenges.AnnotatedChallenge]) -> None:  # noqa: ARG002  (the session knows)

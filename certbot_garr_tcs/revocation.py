@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.lineages import Lineage
 
 
-def settle_for_lineage(config: Any, settings: Callable[[], Configuration | None]) -> Selection | None:
+def configure_for_lineage(config: Any, settings: Callable[[], Configuration | None]) -> Selection | None:
     """Set directory and account for the revocation of a lineage's certificate; return what was selected.
 
     ``None`` where the file decides the CA. ``settings`` reads the file where it is needed. Raises ``AccountError``.

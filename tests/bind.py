@@ -30,7 +30,7 @@ import dns.rcode
 import dns.rdatatype
 from relay import Relay, Relays
 
-from certbot_garr_tcs.challenges.sections import TsigKey
+from certbot_garr_tcs.challenges.settings import TsigKey
 
 LOOPBACK = "127.0.0.1"
 _SBIN = "/usr/sbin:/usr/local/sbin"

@@ -1,1 +1,1 @@
-"""Which CA, and as whom."""
+"""The CA and the ACME account that a run uses."""

@@ -1,4 +1,4 @@
-"""Explain why a request to the CA got no answer: name, connection, TLS certificate, clock, or the answer itself."""
+"""Explain why a request to the CA got no answer: its name, the connection, the TLS certificate, the clock, or time."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _UNREACHABLE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno
 
 @dataclass(frozen=True)
 class ConnectionFailure:
-    """What happened, and where to look; ``was_sent``: whether the CA may have carried the request out."""
+    """What failed and what to check; ``was_sent``: whether the CA may have carried out the request."""
 
     explanation: str
     was_sent: bool = False
 
 
 def explain(error: BaseException, title: str, host: str, resource: str, now: datetime) -> ConnectionFailure:
-    """Explain an error of requests.
+    """Explain an error of the requests library.
 
-    ``title``: of the CA. ``host``: host and port. ``resource``: what was asked for. ``now``: what this machine's
-    clock says, in UTC.
+    ``title``: the CA's. ``host``: host and port. ``resource``: the ACME resource of the request. ``now``: this
+    machine's time, in UTC.
     """
     from acme.client import DEFAULT_NETWORK_TIMEOUT  # noqa: PLC0415  (heavy, and something went wrong already)
     from requests import exceptions  # noqa: PLC0415
@@ -95,7 +95,7 @@ def _certificate(code: int, message: str, host: str, now: datetime) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error of requests and all that it holds: urllib3's, and the system's."""
+    """Yield an error of requests, then those that it was made from: urllib3's, and the system's."""
     todo, seen = [error], set()
     while todo:
         step = todo.pop()
@@ -103,8 +103,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(step))
         yield step
-        held = (*step.args, getattr(step, "reason", None), step.__cause__, step.__context__)
-        todo += [one for one in held if isinstance(one, BaseException)]
+        inner = (*step.args, getattr(step, "reason", None), step.__cause__, step.__context__)
+        todo += [one for one in inner if isinstance(one, BaseException)]
 
 
 def _has(causes: Sequence[BaseException], *kinds: type[BaseException]) -> bool:
@@ -112,6 +112,6 @@ def _has(causes: Sequence[BaseException], *kinds: type[BaseException]) -> bool:
 
 
 def _reason(causes: Sequence[BaseException]) -> str:
-    """Return the system's own words, without the addresses in memory that urllib3 puts around them."""
+    """Return the system's error text, without the memory addresses that urllib3 adds."""
     words = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
     return printable(words[0] if words else type(causes[0]).__name__)

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CaPreset:
-    """Hold what is known of one CA product before the first request.
+    """What is known of one product of a CA before the first request.
 
-    Exactly one of ``directory_url`` (the same for everybody) and ``domain`` (a URL per ACME account, on a host in
-    this domain) is there. ``url_shapes`` and ``wrong_shapes``: regular expressions of host and path, for what is
-    known to be right and to be wrong; a CA may come up with others. ``ocsp``, ``contact_required`` and ``eab_once``:
-    ``None`` is not known, and nothing is refused for it. ``most_names``: more than these have been
-    refused. ``caa``: the issuer domain name of RFC 8659. ``garr_since``/``garr_until``: when GARR
-    members got their certificates there. ``source``: where the facts were read, and when.
+    Exactly one of ``directory_url`` (the same for everybody) and ``domain`` (a URL for each ACME account, on a host in
+    this domain) is given. ``url_shapes`` and ``wrong_shapes``: regular expressions of host and path, for URLs that are
+    known to be right and to be wrong; the CA may use others. ``ocsp``, ``contact_required`` and ``eab_once``:
+    ``None`` is not known, and nothing is refused for it. ``most_names``: the CA has refused more than these in one
+    certificate. ``caa``: the issuer domain name of RFC 8659. ``garr_since``/``garr_until``: when GARR members got
+    their certificates there. ``source``: where the facts were read, and when.
     """
 
     name: str
@@ -46,7 +46,6 @@ class CaPreset:
     garr_until: date | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a preset that could not be used."""
         if (self.directory_url is None) == (not self.domain):
             raise ValueError(f"{self.name}: give either directory_url or domain")
         if self.domain and not (self.url_shapes and self.url_example):
@@ -57,7 +56,7 @@ class CaPreset:
             raise ValueError(f"{self.name}: GARR's use ends before it begins")
 
     def has_url(self, url: str) -> bool:
-        """Return whether ``url`` is this CA's directory URL, be it right or wrong.
+        """Return whether ``url`` is one of this CA, be it its directory URL or not.
 
         Case of the host, the usual port and a final slash do not count.
         """
@@ -67,21 +66,21 @@ class CaPreset:
         return host == self.domain or host.endswith(f".{self.domain}")
 
     def expects_url(self, url: str) -> bool:
-        """Return whether a URL of this CA's looks like those that it is known to give."""
+        """Return whether a URL of this CA has the form of those that it is known to give out."""
         return self.directory_url is not None or _has_shape(url, self.url_shapes)
 
     def refuses_url(self, url: str) -> bool:
-        """Return whether a URL of this CA's is known to be no directory: cut off, an example, or the portal's."""
+        """Return whether a URL of this CA is known to be no directory: cut off, an example, or the portal."""
         return _has_shape(url, self.wrong_shapes)
 
 
 def _has_shape(url: str, shapes: tuple[str, ...]) -> bool:
-    place = _place(url)
-    return any(re.fullmatch(shape, place, re.IGNORECASE) for shape in shapes)
+    text = _host_and_path(url)
+    return any(re.fullmatch(shape, text, re.IGNORECASE) for shape in shapes)
 
 
-def _place(url: str) -> str:
-    """Return host, port and path, as far as they make a difference."""
+def _host_and_path(url: str) -> str:
+    """Return host, port and path: the host in lower case, no usual port, no final slash."""
     parts = urlsplit(url)
     usual = {"https": 443, "http": 80}.get(parts.scheme)
     port = f":{parts.port}" if parts.port not in (None, usual) else ""
@@ -149,28 +148,28 @@ PRESETS: Mapping[str, CaPreset] = MappingProxyType({preset.name: preset for pres
 """Every preset by the name that users type."""
 
 DEFAULT = PRESETS["sectigo-ov"]
-"""The CA that GARR's own pages named for years: meant where key ID and HMAC key stand alone."""
+"""The CA where the user gives a key ID and an HMAC key alone: the one that GARR's pages named for years."""
 
 CURRENT = PRESETS["harica"]
 """The CA behind GARR TCS today."""
 
 
 def by_url(url: str) -> CaPreset | None:
-    """Return the preset whose directory URL this is, or ``None``: any other CA works too."""
+    """Return the preset of the CA that has this URL, or ``None``: any other CA works too."""
     return next((preset for preset in _ALL if preset.has_url(url)), None)
 
 
 def same_directory(one: str, other: str) -> bool:
     """Return whether two URLs are one directory; case of the host, the usual port and a final slash do not count."""
-    return _place(one) == _place(other)
+    return _host_and_path(one) == _host_and_path(other)
 
 
 def canonical(url: str) -> str:
-    """Return a known CA's directory URL as the CA writes it: HARICA knows none with a slash at its end.
+    """Return a known CA's directory URL as the CA writes it: HARICA answers "not found" to a final slash.
 
-    Any other CA's is left alone: there the slash may belong to it.
+    The URL of any other CA is returned unchanged: there the slash may belong to it.
     """
     preset = by_url(url)
     if preset is None:
         return url
-    return preset.directory_url or f"https://{_place(url)}"
+    return preset.directory_url or f"https://{_host_and_path(url)}"

@@ -1,4 +1,4 @@
-"""Refusals of the CAs that are known: how to recognise each, what it means, and the next step (data).
+"""Known refusals of CAs: how to recognise each, what it means, and the next step (data).
 
 docs/cas.md shows the same table; a test compares them.
 """
@@ -14,12 +14,12 @@ _SECTIGO = "docs.sectigo.com, Troubleshooting of Certbot with SCM; read 2026-11"
 
 @dataclass(frozen=True)
 class KnownRefusal:
-    """What a CA says, what it means, and what to do.
+    """One refusal: the CA's answer, its meaning, and the next step.
 
-    ``shown``: how docs/cas.md shows what the CA says. ``pattern``: a regular expression that is found in
-    ``TYPE: WORDS``, in any case, where TYPE is the ACME error type without its prefix, or ``about:blank`` (RFC 8555
-    §6.7, RFC 7807 §4.2). ``step`` may hold ``{portal}`` and ``{caa}``. ``preset``: the one CA that means it so; empty
-    is any CA. ``at_registration``: whether it is the answer to a registration alone.
+    ``shown``: the CA's answer as docs/cas.md shows it. ``pattern``: a regular expression that is searched for in
+    ``TYPE: DETAIL``, in any case, where TYPE is the ACME error type without its prefix, or ``about:blank`` (RFC 8555
+    §6.7, RFC 7807 §4.2). ``step`` may contain ``{portal}`` and ``{caa}``. ``preset``: the one CA of which this is true;
+    empty is any CA. ``at_registration``: whether only the answer to a registration means this.
     """
 
     shown: str
@@ -31,14 +31,13 @@ class KnownRefusal:
     at_registration: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a row that would match everything, and one that nobody can check."""
         if re.search(self.pattern, ""):
             raise ValueError(f"{self.shown}: the pattern matches anything")
         if not self.source:
             raise ValueError(f"{self.shown}: facts need a source")
 
     def matches(self, answer: str, preset: str, *, registering: bool) -> bool:
-        """Tell whether a CA's answer, ``TYPE: WORDS``, is this refusal."""
+        """Return whether a CA's answer, ``TYPE: DETAIL``, is this refusal."""
         if self.preset not in {"", preset} or (self.at_registration and not registering):
             return False
         return re.search(self.pattern, answer, re.IGNORECASE) is not None
@@ -162,5 +161,5 @@ KNOWN = (
 
 
 def find(answer: str, preset: str, *, registering: bool) -> KnownRefusal | None:
-    """Return the first row that matches ``TYPE: WORDS``; ``preset``: the CA's, or empty."""
+    """Return the first row that matches ``TYPE: DETAIL``; ``preset``: the CA's, or empty."""
     return next((row for row in KNOWN if row.matches(answer, preset, registering=registering)), None)

@@ -1,23 +1,23 @@
-"""The user's choice, the file, the preset and the kind of run: which directory, as whom (pure)."""
+"""Select the CA directory and the account data of a run, from options, garr-tcs.ini, preset and mode (pure)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Callable
 
 from certbot_garr_tcs.account import presets
 from certbot_garr_tcs.account.presets import same_directory
 from certbot_garr_tcs.errors import AccountError
 
 if TYPE_CHECKING:
-    from certbot_garr_tcs.account.binding import Binding
+    from certbot_garr_tcs.account.eab import EabCredentials
     from certbot_garr_tcs.account.presets import CaPreset
     from certbot_garr_tcs.account.settings import AccountSettings
 
 
-class Run(Enum):
-    """Say what a run is for: whether the CA may be asked for something that lasts."""
+class RunMode(Enum):
+    """Whether a run is for a certificate to use, or one of Certbot's kinds of trial."""
 
     LIVE = "live"
     DRY_RUN = "--dry-run"
@@ -26,22 +26,41 @@ class Run(Enum):
 
 
 @dataclass(frozen=True)
-class Wish:
-    """Hold what was said outside garr-tcs.ini.
+class RunContext:
+    """What Certbot is about to do, and how to ask it and the user.
 
-    ``server``, ``binding``, ``email`` were typed, or stand in cli.ini; ``ca`` is ``--garr-tcs-ca``;
-    ``stored_server`` is the lineage's, and ``renews`` whether its stored settings are what the run is about.
-    ``public_server`` is the directory that Certbot uses where nobody says anything, and ``public_staging`` its
-    staging directory. ``file``: where garr-tcs.ini was looked for, for messages.
+    ``set_by_user``: returns whether the user set an option of that name. ``notify``: shows one sentence to the user.
+    ``may_register``: whether Certbot registers an account where there is none. ``wants_new_account``: the user asks
+    for a new account although there may be others. ``register_beside``: takes Certbot's configuration, registers an
+    account beside others, now or when Certbot would, and calls its second argument with the new account's ID.
     """
 
-    run: Run = Run.LIVE
+    mode: RunMode
+    set_by_user: Callable[[str], bool]
+    notify: Callable[[str], None]
+    register_beside: Callable[[Any, Callable[[str], None]], None]
+    may_register: bool = True
+    is_new_lineage: bool = False
+    wants_new_account: bool = False
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What comes from outside garr-tcs.ini.
+
+    ``server``, ``eab`` and ``email`` were set by the user, on the command line or in cli.ini; ``ca`` is
+    ``--garr-tcs-ca``. ``stored_server``: the lineage's directory URL; ``is_renewal``: whether the run renews that
+    lineage. ``public_server``: the directory that Certbot uses by default, and ``public_staging`` its staging
+    directory. ``file``: the path of garr-tcs.ini, for messages.
+    """
+
+    mode: RunMode = RunMode.LIVE
     server: str | None = None
-    binding: Binding | None = None
+    eab: EabCredentials | None = None
     email: str | None = None
     ca: str | None = None
     stored_server: str | None = None
-    renews: bool = False
+    is_renewal: bool = False
     allow_live_dry_run: bool = False
     public_server: str = ""
     public_staging: str = ""
@@ -50,15 +69,15 @@ class Wish:
 
 @dataclass(frozen=True)
 class Selection:
-    """Say which directory is asked, and as whom. ``notices`` are sentences for the user.
+    """The directory that a run uses, and the account data for it. ``notices``: sentences for the user.
 
-    ``live_url`` is the directory that is meant where it is not this run's: another one than ``directory_url`` in a
-    trial run, and where a trial certificate is renewed.
+    ``live_url``: the directory that issues certificates for use. It differs from ``directory_url`` in a trial run, and
+    where a trial certificate is renewed.
     """
 
     directory_url: str
     preset: CaPreset | None = None
-    binding: Binding | None = None
+    eab: EabCredentials | None = None
     email: str | None = None
     agree_tos: bool = False
     notices: tuple[str, ...] = ()
@@ -66,34 +85,35 @@ class Selection:
 
     @property
     def title(self) -> str:
-        """Name the CA as an administrator knows it."""
+        """The CA's name, where it is known, and its directory URL."""
         return ca_title(self.directory_url, self.preset)
 
     @property
     def portal(self) -> str:
-        """Name the place where the organisation's administrator looks after the account."""
+        """The web site where the organisation's administrator manages the account."""
         return self.preset.portal if self.preset else "the CA's portal"
 
 
 def ca_title(directory_url: str, preset: CaPreset | None = None) -> str:
-    """Name a CA by title and directory URL."""
+    """Return a CA's name, where it is known, and its directory URL."""
     preset = preset or presets.by_url(directory_url)
     return f"{preset.title} ({directory_url})" if preset else directory_url
 
 
-def select(wish: Wish, account: AccountSettings | None) -> Selection:
-    """Decide; raise ``AccountError`` where nothing may be asked of any CA.
+def select(overrides: Overrides, account: AccountSettings | None) -> Selection:
+    """Return what the run uses; raise ``AccountError`` where it may use no CA.
 
-    Certbot's own options win over the file, the file over the preset. The file's binding goes to the
-    directory that the file names, and nowhere else. Without a staging directory, a run that is not
-    meant to last reaches no CA. A certificate of a staging directory is renewed there: it is somebody's trial.
+    Certbot's own options win over the file, and the file over the preset. The file's EAB is used with the directory
+    that the file names, and with no other. Without a staging directory a trial run is refused. A certificate of a
+    staging directory is renewed there: it is somebody's trial.
     """
-    live, preset, notices = _live_directory(wish, account)
-    trial = _stored_staging(wish, account)
-    directory_url = trial or _directory_for_run(wish, account, live, preset)
-    if trial and same_directory(trial, wish.public_staging):
+    live, preset, notices = _live_directory(overrides, account)
+    stored_staging = _stored_staging(overrides, account)
+    directory_url = stored_staging or _directory_for_mode(overrides, account, live, preset)
+    if stored_staging and same_directory(stored_staging, overrides.public_staging):
         preset = None
-    if wish.run in {Run.DRY_RUN, Run.RECONFIGURE} and directory_url == live and not _is_staging(live, wish, account):
+    is_trial = overrides.mode in {RunMode.DRY_RUN, RunMode.RECONFIGURE}
+    if is_trial and directory_url == live and not _is_staging(live, overrides, account):
         notices.append(
             f"This dry run is live, as you allowed: {ca_title(live, preset)} loses the validations of these names "
             "and issues a real certificate, which is thrown away."
@@ -101,8 +121,8 @@ def select(wish: Wish, account: AccountSettings | None) -> Selection:
     return Selection(
         directory_url=directory_url,
         preset=preset,
-        binding=_binding(wish, account, directory_url),
-        email=wish.email or (account.email if account else None),
+        eab=_eab(overrides, account, directory_url),
+        email=overrides.email or (account.email if account else None),
         # The user agreed to the terms of the CA that the file names, not to anybody's.
         agree_tos=bool(account and account.agree_tos and _is_named(directory_url, account)),
         notices=tuple(notices),
@@ -118,7 +138,7 @@ def file_directory(account: AccountSettings | None) -> str | None:
         return account.directory_url
     if account.ca:
         return presets.PRESETS[account.ca].directory_url
-    return presets.DEFAULT.directory_url if account.binding else None
+    return presets.DEFAULT.directory_url if account.eab else None
 
 
 def _is_named(url: str, account: AccountSettings) -> bool:
@@ -129,40 +149,40 @@ def _is(url: str, other: str | None) -> bool:
     return other is not None and same_directory(url, other)
 
 
-def _stored_staging(wish: Wish, account: AccountSettings | None) -> str | None:
+def _stored_staging(overrides: Overrides, account: AccountSettings | None) -> str | None:
     """Return the lineage's staging directory, where it is renewed and nobody names another one."""
-    if wish.stored_server and wish.renews and not wish.server and not wish.ca:
-        return wish.stored_server if _is_staging(wish.stored_server, wish, account) else None
+    if overrides.stored_server and overrides.is_renewal and not overrides.server and not overrides.ca:
+        return overrides.stored_server if _is_staging(overrides.stored_server, overrides, account) else None
     return None
 
 
-def _live_directory(wish: Wish, account: AccountSettings | None) -> tuple[str, CaPreset | None, list[str]]:
+def _live_directory(overrides: Overrides, account: AccountSettings | None) -> tuple[str, CaPreset | None, list[str]]:
     named = file_directory(account)
-    if wish.server:
+    if overrides.server:
         return (
-            wish.server,
-            _preset_of(wish, account, wish.server),
-            _server_notices(wish.server, account, named),
+            overrides.server,
+            _preset_of(overrides, account, overrides.server),
+            _server_notices(overrides.server, account, named),
         )
-    if wish.ca:
-        return _directory_of_preset(presets.PRESETS[wish.ca], account), presets.PRESETS[wish.ca], []
+    if overrides.ca:
+        return _directory_of_preset(presets.PRESETS[overrides.ca], account), presets.PRESETS[overrides.ca], []
     if account and account.names_ca and named:
-        return named, _preset_of(wish, account, named), []
-    if wish.stored_server:
-        return wish.stored_server, _preset_of(wish, account, wish.stored_server), []
-    if named or wish.binding:
+        return named, _preset_of(overrides, account, named), []
+    if overrides.stored_server:
+        return overrides.stored_server, _preset_of(overrides, account, overrides.stored_server), []
+    if named or overrides.eab:
         return str(presets.DEFAULT.directory_url), presets.DEFAULT, [_default_notice(account)]
     raise AccountError(
         f"nothing says which CA to use: there is neither an [account] section with directory-url, eab-kid and "
-        f"eab-hmac-key in {wish.file}, nor --server, nor --eab-kid with --eab-hmac-key",
+        f"eab-hmac-key in {overrides.file}, nor --server, nor --eab-kid with --eab-hmac-key",
         "Write the three strings of the CA's portal into that file (mode 0600), or name another file with "
         "--garr-tcs-config.",
     )
 
 
-def _preset_of(wish: Wish, account: AccountSettings | None, url: str) -> CaPreset | None:
-    if wish.ca:
-        return presets.PRESETS[wish.ca]
+def _preset_of(overrides: Overrides, account: AccountSettings | None, url: str) -> CaPreset | None:
+    if overrides.ca:
+        return presets.PRESETS[overrides.ca]
     known = presets.by_url(url)
     if known is None and account and account.ca and _is(url, file_directory(account)):
         return presets.PRESETS[account.ca]
@@ -202,43 +222,49 @@ def _default_notice(account: AccountSettings | None) -> str:
     )
 
 
-def _is_staging(url: str, wish: Wish, account: AccountSettings | None) -> bool:
-    return same_directory(url, wish.public_staging) or (account is not None and _is(url, account.staging_directory_url))
+def _is_staging(url: str, overrides: Overrides, account: AccountSettings | None) -> bool:
+    return same_directory(url, overrides.public_staging) or (
+        account is not None and _is(url, account.staging_directory_url)
+    )
 
 
-def _directory_for_run(wish: Wish, account: AccountSettings | None, live: str, preset: CaPreset | None) -> str:
-    if wish.run is Run.LIVE or _is_staging(live, wish, account):
+def _directory_for_mode(
+    overrides: Overrides, account: AccountSettings | None, live: str, preset: CaPreset | None
+) -> str:
+    if overrides.mode is RunMode.LIVE or _is_staging(live, overrides, account):
         return live
-    if wish.run is Run.RECONFIGURE:
-        return _directory_for_reconfigure(wish, live, preset)
-    staging = _staging_directory(wish, account, live, preset)
+    if overrides.mode is RunMode.RECONFIGURE:
+        return _directory_for_reconfigure(overrides, live, preset)
+    staging = _staging_directory(overrides, account, live, preset)
     if staging:
         return staging
-    if wish.run is Run.DRY_RUN and wish.allow_live_dry_run:
+    if overrides.mode is RunMode.DRY_RUN and overrides.allow_live_dry_run:
         return live
     raise AccountError(
-        f"{wish.run.value}: {ca_title(live, preset)} has no staging directory, and a trial run there would take away "
-        "the validations that your organisation made beforehand and issue a real certificate",
+        f"{overrides.mode.value}: {ca_title(live, preset)} has no staging directory, and a trial run there would take "
+        "away the validations that your organisation made beforehand and issue a real certificate",
         "Name a staging directory as staging-directory-url in [account], or accept all that with "
         "--dry-run --garr-tcs-allow-live-dry-run.",
     )
 
 
-def _staging_directory(wish: Wish, account: AccountSettings | None, live: str, preset: CaPreset | None) -> str | None:
-    if same_directory(live, wish.public_server):
-        return wish.public_staging
+def _staging_directory(
+    overrides: Overrides, account: AccountSettings | None, live: str, preset: CaPreset | None
+) -> str | None:
+    if same_directory(live, overrides.public_server):
+        return overrides.public_staging
     if account and account.staging_directory_url and _is(live, file_directory(account)):
         return account.staging_directory_url
     return preset.staging_directory_url if preset else None
 
 
-def _directory_for_reconfigure(wish: Wish, live: str, preset: CaPreset | None) -> str:
-    if wish.stored_server and not same_directory(wish.stored_server, live):
+def _directory_for_reconfigure(overrides: Overrides, live: str, preset: CaPreset | None) -> str:
+    if overrides.stored_server and not same_directory(overrides.stored_server, live):
         raise AccountError(
-            f"reconfigure cannot move a lineage from {ca_title(wish.stored_server)} to {ca_title(live, preset)}",
+            f"reconfigure cannot move a lineage from {ca_title(overrides.stored_server)} to {ca_title(live, preset)}",
             "Run certbot renew --force-renewal --cert-name NAME instead: it moves the lineage and keeps its options.",
         )
-    if same_directory(live, wish.public_server) or wish.allow_live_dry_run:
+    if same_directory(live, overrides.public_server) or overrides.allow_live_dry_run:
         return live
     raise AccountError(
         f"reconfigure makes a dry run, and Certbot would make it at {ca_title(live, preset)} itself: it would take "
@@ -248,11 +274,11 @@ def _directory_for_reconfigure(wish: Wish, live: str, preset: CaPreset | None) -
     )
 
 
-def _binding(wish: Wish, account: AccountSettings | None, directory_url: str) -> Binding | None:
-    if wish.binding:
-        return wish.binding
+def _eab(overrides: Overrides, account: AccountSettings | None, directory_url: str) -> EabCredentials | None:
+    if overrides.eab:
+        return overrides.eab
     if account is None:
         return None
     if _is(directory_url, account.staging_directory_url):
-        return account.staging_binding
-    return account.binding if _is(directory_url, file_directory(account)) else None
+        return account.staging_eab
+    return account.eab if _is(directory_url, file_directory(account)) else None

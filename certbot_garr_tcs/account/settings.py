@@ -1,21 +1,14 @@
-"""What the [account] section of garr-tcs.ini says (data)."""
+"""The [account] section of garr-tcs.ini: its values, and what is wrong with them."""
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable
 from urllib.parse import urlsplit
 
 from certbot_garr_tcs.account import presets
-from certbot_garr_tcs.account.binding import (
-    Binding,
-    are_swapped,
-    is_placeholder,
-    key_id_problem,
-    normalise_hmac_key,
-)
-from certbot_garr_tcs.keys import Keys, could_be_secret
+from certbot_garr_tcs.account.eab import EabCredentials, check_eab, is_placeholder
+from certbot_garr_tcs.keys import Keys, as_ip_address, could_be_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +35,7 @@ KEYS = (
 
 @dataclass(frozen=True)
 class AccountSettings:
-    """Hold the CA account of a garr-tcs.ini; what is ``None`` was not said.
+    """The CA account of a garr-tcs.ini; ``None`` where the file does not give a value.
 
     ``rsa_key_size`` in bits. ``notices``: what may be wrong, to be shown before an account is registered.
     """
@@ -50,26 +43,65 @@ class AccountSettings:
     source: Path
     ca: str | None = None
     directory_url: str | None = None
-    binding: Binding | None = None
+    eab: EabCredentials | None = None
     email: str | None = None
     agree_tos: bool | None = None
     staging_directory_url: str | None = None
-    staging_binding: Binding | None = None
+    staging_eab: EabCredentials | None = None
     key_type: str | None = None
     rsa_key_size: int | None = None
     notices: tuple[str, ...] = ()
 
     @property
     def names_ca(self) -> bool:
-        """Tell whether the file says which CA it means, be it by URL or by preset."""
+        """Whether the file names its CA, by URL or by preset."""
         return self.directory_url is not None or self.ca is not None
 
 
-def url_problem(url: str) -> str | None:
-    """Say what is wrong with a directory URL, or ``None``.
+def read_account(
+    section: Section, source: Path, read_secret: Callable[[str], str]
+) -> tuple[AccountSettings | None, list[str]]:
+    """Return the account of a section, or every problem of it, in words.
 
-    Plain HTTP is for a CA on this machine alone (RFC 8555 §6.1 asks for HTTPS). Of a known CA's URLs those are
-    refused that are known to be wrong; what is only unusual gets a notice, see ``AccountSettings.notices``.
+    ``read_secret`` reads the file that a ``*-file`` key names and raises ``ConfigError``.
+    """
+    keys = Keys(HEADING, section.values, KEYS, section.lines)
+    eab, staging_eab = (_eab(keys, prefix, read_secret) for prefix in ("", "staging-"))
+    directory_url, staging_directory_url = _url(keys, "directory-url"), _url(keys, "staging-directory-url")
+    settings = AccountSettings(
+        source=source,
+        ca=keys.one_of("ca", presets.PRESETS),
+        directory_url=directory_url,
+        eab=eab,
+        email=_email(keys),
+        agree_tos=keys.flag("agree-tos"),
+        staging_directory_url=staging_directory_url,
+        staging_eab=staging_eab,
+        key_type=keys.one_of("key-type", _KEY_TYPES),
+        rsa_key_size=keys.number("rsa-key-size", 2048, 8192),
+        notices=(
+            *_url_notices({"directory-url": directory_url, "staging-directory-url": staging_directory_url}),
+            *_eab_notices({"eab-": eab, "staging-eab-": staging_eab}),
+        ),
+    )
+    _check_combinations(keys, settings)
+    return (None, keys.problems) if keys.problems else (settings, [])
+
+
+def _url(keys: Keys, key: str) -> str | None:
+    url = keys.value(key)
+    problem = _url_problem(url) if url else None
+    if problem:
+        keys.wrong(key, problem)
+        return None
+    return presets.canonical(url) if url else None
+
+
+def _url_problem(url: str) -> str | None:
+    """Return what is wrong with a directory URL, or ``None``.
+
+    Plain HTTP is accepted for a CA on this machine only (RFC 8555 §6.1 asks for HTTPS). Of a known CA, only URLs
+    that are known to be wrong are refused; an unusual one gets a notice, see ``AccountSettings.notices``.
     """
     if is_placeholder(url):
         return "still has a placeholder in it; copy the whole Server URL from the CA's portal"
@@ -91,50 +123,8 @@ def url_problem(url: str) -> str | None:
 
 
 def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
-def account_from_keys(
-    section: Section, source: Path, read_secret: Callable[[str], str]
-) -> tuple[AccountSettings | None, list[str]]:
-    """Build the account from the section's keys; return it and every problem, in words.
-
-    ``read_secret`` reads the file that a ``*-file`` key names and raises ``ConfigError``. There is no
-    account where there is a problem.
-    """
-    keys = Keys(HEADING, section.values, KEYS, section.lines)
-    binding, staging_binding = (_binding(keys, prefix, read_secret) for prefix in ("", "staging-"))
-    directory_url, staging_directory_url = _url(keys, "directory-url"), _url(keys, "staging-directory-url")
-    settings = AccountSettings(
-        source=source,
-        ca=keys.one_of("ca", presets.PRESETS),
-        directory_url=directory_url,
-        binding=binding,
-        email=_email(keys),
-        agree_tos=keys.flag("agree-tos"),
-        staging_directory_url=staging_directory_url,
-        staging_binding=staging_binding,
-        key_type=keys.one_of("key-type", _KEY_TYPES),
-        rsa_key_size=keys.number("rsa-key-size", 2048, 8192),
-        notices=(
-            *_url_notices({"directory-url": directory_url, "staging-directory-url": staging_directory_url}),
-            *_binding_notices({"eab-": binding, "staging-eab-": staging_binding}),
-        ),
-    )
-    _check_together(keys, settings)
-    return (None, keys.problems) if keys.problems else (settings, [])
-
-
-def _url(keys: Keys, key: str) -> str | None:
-    url = keys.value(key)
-    problem = url_problem(url) if url else None
-    if problem:
-        keys.wrong(key, problem)
-        return None
-    return presets.canonical(url) if url else None
+    address = as_ip_address(host)
+    return address.is_loopback if address else host.lower() == "localhost"
 
 
 def _url_notices(urls: Mapping[str, str | None]) -> list[str]:
@@ -149,11 +139,11 @@ def _url_notices(urls: Mapping[str, str | None]) -> list[str]:
     return notices
 
 
-def _binding_notices(bindings: Mapping[str, Binding | None]) -> list[str]:
+def _eab_notices(found: Mapping[str, EabCredentials | None]) -> list[str]:
     return [
         f"{prefix}kid is longer than {prefix}hmac-key. If the CA refuses them, they may have been swapped."
-        for prefix, binding in bindings.items()
-        if binding and could_be_secret(binding.key_id) and len(binding.key_id) > len(binding.hmac_key)
+        for prefix, eab in found.items()
+        if eab and could_be_secret(eab.key_id) and len(eab.key_id) > len(eab.hmac_key)
     ]
 
 
@@ -169,34 +159,21 @@ def _email(keys: Keys) -> str | None:
     return email
 
 
-def _binding(keys: Keys, prefix: str, read_secret: Callable[[str], str]) -> Binding | None:
+def _eab(keys: Keys, prefix: str, read_secret: Callable[[str], str]) -> EabCredentials | None:
     kid_key, hmac_key = f"{prefix}eab-kid", f"{prefix}eab-hmac-key"
-    before = len(keys.problems)
-    kid = _secret(keys, kid_key, read_secret)
-    secret = _secret(keys, hmac_key, read_secret)
+    key_id, secret = _secret(keys, kid_key, read_secret), _secret(keys, hmac_key, read_secret)
     has_kid, has_secret = keys.has(kid_key, f"{kid_key}-file"), keys.has(hmac_key, f"{hmac_key}-file")
     if has_kid != has_secret:
         here, missing = (kid_key, hmac_key) if has_kid else (hmac_key, kid_key)
         keys.wrong(here, f"stands alone; add {missing} (or {missing}-file): the portal shows both together")
-    if kid is not None and secret is not None and are_swapped(kid, secret):
-        keys.wrong(kid_key, f"and {hmac_key} are swapped: the long one is the HMAC key")
-        return None
-    if kid is not None:
-        problem = key_id_problem(kid.strip())
-        if problem:
-            keys.wrong(kid_key, problem)
-    if secret is not None:
-        try:
-            secret = normalise_hmac_key(secret)
-        except ValueError as error:
-            keys.wrong(hmac_key, str(error))
-    if kid is None or secret is None or len(keys.problems) > before:
-        return None
-    return Binding(kid.strip(), secret)
+    eab, problems = check_eab(key_id, secret, (kid_key, hmac_key))
+    for key, problem in problems:
+        keys.wrong(key, problem)
+    return eab
 
 
 def _secret(keys: Keys, key: str, read_secret: Callable[[str], str]) -> str | None:
-    """Return the value of ``key``, or of the file that ``key-file`` names, its line breaks taken out."""
+    """Return the value of ``key``, or the content of the file that ``key-file`` names, without its line breaks."""
     file_key = f"{key}-file"
     if keys.has(key) and keys.has(file_key):
         keys.wrong(key, f"and {file_key} are both there; keep one")
@@ -213,8 +190,8 @@ def _secret(keys: Keys, key: str, read_secret: Callable[[str], str]) -> str | No
     return joined
 
 
-def _check_together(keys: Keys, settings: AccountSettings) -> None:
-    """Note what is wrong between keys that are right one by one."""
+def _check_combinations(keys: Keys, settings: AccountSettings) -> None:
+    """Add the problems of keys that are right one by one and do not go together."""
     known = presets.by_url(settings.directory_url) if settings.directory_url else None
     if settings.ca and known and known.name != settings.ca:
         keys.wrong("ca", f"= {settings.ca} does not fit directory-url, which is of {known.name}; remove the ca line")

@@ -1,1 +1,1 @@
-"""Prove control of names."""
+"""Solvers: prove control of names to the CA."""

@@ -1,4 +1,4 @@
-"""What a solver is, and what it is given."""
+"""The interface of solvers, and the challenges that they solve."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from zope.interface import Attribute, Interface
 
 @dataclass(frozen=True)
 class Challenge:
-    """Name one proof that the CA asks for (RFC 8555 §8).
+    """One proof of control that the CA asks for (RFC 8555 §8).
 
-    ``identifier`` is a DNS name without ``*.``, or an IP address, as in the authorization.
-    ``challenge_type`` is ``dns-01`` or ``http-01``. ``validation`` is the value of the TXT record
-    (dns-01, RFC 8555 §8.4) or the key authorization (http-01, §8.3). ``annotated`` is Certbot's own
-    object, for solvers that hand it on to another plugin.
+    ``identifier``: a DNS name without ``*.``, or an IP address, as in the authorization.
+    ``challenge_type``: ``dns-01`` or ``http-01``. ``validation``: the value of the TXT record
+    (dns-01, RFC 8555 §8.4) or the key authorization (http-01, §8.3). ``annotated``: Certbot's own
+    object, for solvers that pass it on to another plugin.
     """
 
     identifier: str
@@ -29,6 +29,9 @@ class ISolver(Interface):  # type: ignore[misc]
 
     Errors are ``ChallengeError``. Whoever calls ``present`` calls ``clean_up`` afterwards with the
     same challenges, whatever happened in between.
+
+    A solver may also have a method ``diagnose(challenges)``, which returns what can be seen of proofs that the CA
+    refused, and a next step, as one line; empty where there is nothing to add.
     """
 
     challenge_type = Attribute("dns-01 or http-01: the one type of challenge that it solves.")
@@ -47,7 +50,7 @@ class ISolver(Interface):  # type: ignore[misc]
         """
 
     def clean_up(challenges):  # type: ignore[no-untyped-def]  # noqa: ANN201, N805
-        """Withdraw what ``present`` published.
+        """Remove what ``present`` published.
 
         MUST work after a failed or missing ``present``, MUST be repeatable, and MUST remove only
         what this solver added.

@@ -6,7 +6,7 @@ import ipaddress
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Callable
 
-from certbot_garr_tcs.challenges.sections import HTTP_01
+from certbot_garr_tcs.challenges.settings import HTTP_01
 from certbot_garr_tcs.errors import DnsError
 
 if TYPE_CHECKING:

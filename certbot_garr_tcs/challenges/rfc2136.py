@@ -20,13 +20,13 @@ from certbot_garr_tcs.challenges.dns.resolver import Resolver, ResolverConfig, s
 from certbot_garr_tcs.challenges.dns.updates import PendingRecord, UpdateResult, update_records
 from certbot_garr_tcs.challenges.interfaces import Challenge, ISolver
 from certbot_garr_tcs.challenges.published import DAYS_KEPT, PublishedRecord, PublishedRecords, StaleRecords
-from certbot_garr_tcs.challenges.sections import DNS_01
+from certbot_garr_tcs.challenges.settings import DNS_01
 from certbot_garr_tcs.errors import ChallengeError, GarrTcsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from certbot_garr_tcs.challenges.sections import SolverSection
+    from certbot_garr_tcs.challenges.settings import SolverSection
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from certbot_garr_tcs.challenges.dns.updates import PendingRecord, UpdateRejecte
 from certbot_garr_tcs.challenges.interfaces import Challenge
 from certbot_garr_tcs.challenges.published import PublishedRecords
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
-from certbot_garr_tcs.challenges.sections import DNS_01, HowToLook, Propagation, Rfc2136Settings, SolverSection, TsigKey
+from certbot_garr_tcs.challenges.settings import DNS_01, PropagationMethod, Propagation, Rfc2136Settings, SolverSection, TsigKey
 from certbot_garr_tcs.errors import ChallengeError
 from certbot_garr_tcs.state import StateFolder
 
@@ -428,7 +428,7 @@ def test_the_ttl_of_a_wildcard_is_nobody_s(tmp_path):
 def test_a_second_order_does_not_meet_the_first_one_in_a_cache(run, tmp_path):
     """A resolver, such as the CA's, has forgotten the values of one order when those of the next are there."""
     with caching_resolver(run.lab, tmp_path / "resolver") as resolver:
-        how = Propagation(HowToLook.RESOLVERS, (f"{LOOPBACK}:{resolver.own_port}",))
+        how = Propagation(PropagationMethod.RESOLVERS, (f"{LOOPBACK}:{resolver.own_port}",))
         for number in range(2):
             solver = run.solver(section(replace(patient(run.lab.server, seconds=8), propagation=how)))
             order = [challenge("www.example.it", f"order {number}")]
@@ -473,7 +473,7 @@ def test_a_view_that_only_the_key_sees(views):
 
 def test_a_view_that_only_this_machine_does_not_see(views):
     """Where the section says not to ask here, the server's answer to the key is proof enough."""
-    how = Propagation(HowToLook.SECONDS, seconds=1)
+    how = Propagation(PropagationMethod.SECONDS, seconds=1)
     solver = views.solver(section(replace(patient(views.lab.server), propagation=how)))
     solver.present([challenge("www.example.it")])
     solver.wait([challenge("www.example.it")])
@@ -572,7 +572,7 @@ def test_our_own_look_leaves_nothing_in_a_resolver(tmp_path, extra):
             _until(lambda: lab.primary.ask("www.example.it", "RRSIG").answer)
         with caching_resolver(lab, tmp_path / "resolver") as resolver:
             endpoint = Endpoint(LOOPBACK, resolver.own_port)
-            how = Propagation(HowToLook.RESOLVERS, resolvers=(f"{LOOPBACK}:{resolver.own_port}",))
+            how = Propagation(PropagationMethod.RESOLVERS, resolvers=(f"{LOOPBACK}:{resolver.own_port}",))
             run = Runner(lab, tmp_path)
             solver = run.solver(section(replace(patient(None, seconds=3.0), propagation=how)), resolver=endpoint)
             challenges = [challenge("www.example.it"), challenge("new.example.it"), challenge("example.it")]
@@ -697,7 +697,7 @@ from certbot_garr_tcs.challenges.dns.resolver import ResolverConfig
 from certbot_garr_tcs.challenges.interfaces import Challenge
 from certbot_garr_tcs.challenges.published import PublishedRecords
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
-from certbot_garr_tcs.challenges.sections import Rfc2136Settings, SolverSection, TsigKey
+from certbot_garr_tcs.challenges.settings import Rfc2136Settings, SolverSection, TsigKey
 from certbot_garr_tcs.state import StateFolder
 folder, server, name, secret = sys.argv[1:]
 address, port = server.split(":")

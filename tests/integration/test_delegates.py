@@ -25,8 +25,8 @@ from certbot._internal.display import obj as display_obj
 from needs import need, need_program
 
 from certbot_garr_tcs.challenges.delegated import delegates, installed
-from certbot_garr_tcs.challenges.sections import DNS_01, HTTP_01, DelegateSettings, SolverSection
 from certbot_garr_tcs.challenges.session import Session
+from certbot_garr_tcs.challenges.settings import DNS_01, HTTP_01, DelegateSettings, SolverSection
 from certbot_garr_tcs.errors import ChallengeError, ConfigError
 
 pytestmark = pytest.mark.integration
@@ -143,11 +143,11 @@ def txt(port, name):
 
 
 def test_webroot_is_served_and_gone(config, web):
-    """A web server that serves the folder serves the proof, until it is withdrawn with its folders."""
+    """A web server that serves the folder serves the proof, until it is removed with its folders."""
     root, port = web
     running = Session(delegates(config), [section("webroot", HTTP_01, "", webroot_path=root)])
     asked = [challenge("a.example.it"), challenge("b.example.it")]
-    running.prove(asked)
+    running.solve(asked)
     assert [fetch(port, proof) for proof in asked] == [proof.validation for proof in asked]
     assert running.clean_up() == ()
     assert list(root.iterdir()) == []
@@ -159,7 +159,7 @@ def test_standalone_is_served_and_gone(config, port):
     sections = [section("standalone", HTTP_01, suffix, **options) for suffix in ("example.it", "example.com")]
     running = Session(delegates(config), sections)
     asked = [challenge("example.it"), challenge("example.com"), challenge("www.example.com")]
-    running.prove(asked)
+    running.solve(asked)
     assert [fetch(port, proof) for proof in asked] == [proof.validation for proof in asked]
     assert running.clean_up() == ()
     with socket.socket() as probe:
@@ -175,7 +175,7 @@ def test_a_port_that_is_taken(config):
         built = section("standalone", HTTP_01, "example.it", http_01_port=port, http_01_address="127.0.0.1")
         running = Session(delegates(config), [built])
         with pytest.raises(ChallengeError) as caught:
-            running.prove([challenge("example.it")])
+            running.solve([challenge("example.it")])
     assert "[http-01 example.it] via standalone could not publish the proof for example.it" in caught.value.message
     assert f"Could not bind TCP port {port} because it is already in use" in caught.value.message
     assert caught.value.hint == "Free the port, or let the program that holds it serve the proof: via = webroot."
@@ -204,7 +204,7 @@ def test_three_plugins_in_one_order(config, web, bind):
     stored = copy.deepcopy(vars(config.namespace))
     apex, wildcard = challenge("example.net", DNS_01), challenge("example.net", DNS_01)
     by_root, by_server = challenge("www.example.it"), challenge("example.com")
-    running.prove([apex, by_root, wildcard, by_server])
+    running.solve([apex, by_root, wildcard, by_server])
     assert txt(dns_port, "_acme-challenge.example.net") == {apex.validation, wildcard.validation}
     assert fetch(web_port, by_root) == by_root.validation
     assert fetch(port, by_server) == by_server.validation
@@ -231,7 +231,7 @@ def test_one_plugin_that_fails_takes_the_others_proofs_back(config, web, bind):
     ]
     running = Session(delegates(config), sections)
     with pytest.raises(ChallengeError, match=r"\[dns-01 example\.org\] via dns-rfc2136 could not publish"):
-        running.prove([challenge("www.example.it"), challenge("example.org", DNS_01)])
+        running.solve([challenge("www.example.it"), challenge("example.org", DNS_01)])
     assert list(root.iterdir()) == []
     assert txt(dns_port, "_acme-challenge.example.org") == set()
 
@@ -256,4 +256,4 @@ def test_credentials_that_nobody_wrote_down(config):
     need("dns-rfc2136" in installed(), "certbot-dns-rfc2136")
     running = Session(delegates(config), [section("dns-rfc2136", DNS_01, "example.it")])
     with pytest.raises(ChallengeError, match=r"RFC 2136 credentials INI file.*Write what is missing into \[dns-01"):
-        running.prove([challenge("example.it", DNS_01)])
+        running.solve([challenge("example.it", DNS_01)])

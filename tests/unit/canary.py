@@ -138,7 +138,7 @@ def reading(text: str, path: Path) -> str:
         loaded = config.parse(text, path)
     except ConfigError as error:
         return said(error)
-    return repr([(section.title, section.how) for section in loaded.solvers]) + repr(
+    return repr([(section.title, section.method) for section in loaded.solvers]) + repr(
         [(target.title, target.lineage, target.owner, target.probes) for target in loaded.targets]
     )
 

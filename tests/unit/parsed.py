@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -24,17 +26,25 @@ def parse(folder: Path, *arguments: str) -> Any:
     folders = [part for name in ("config", "work", "logs") for part in (f"--{name}-dir", str(folder / name))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        parsed = cli.prepare_and_parse_args(disco.PluginsRegistry.find_all(), [*arguments, *folders])
+        parsed = cli.prepare_and_parse_args(installed_plugins(), [*arguments, *folders])
     # Before 2.7 certbot's main function did this, not its parser.
     return configuration.NamespaceConfig(parsed) if isinstance(parsed, argparse.Namespace) else parsed
 
 
-def make_account(folder: Path, place: str, name: str) -> str:
-    """Put a registered account where Certbot keeps it; ``place``: host and path of the directory URL."""
+@functools.cache
+def installed_plugins() -> Any:
+    """Find all installed plugins, once: parsing reads what they declare, and changes none."""
+    return disco.PluginsRegistry.find_all()
+
+
+def make_account(folder: Path, place: str, name: str, created: str = "") -> str:
+    """Put a registered account where Certbot stores it; ``place``: host and path of the directory URL."""
     account = folder / "config" / "accounts" / place / name
     account.mkdir(parents=True)
     for file in ("regr.json", "meta.json", "private_key.json"):
         (account / file).write_text("{}", encoding="utf-8")
+    if created:
+        (account / "meta.json").write_text(json.dumps({"creation_dt": created}), encoding="utf-8")
     return name
 
 

@@ -46,7 +46,7 @@ class SolverContract:
         """The solver says which one type of challenge it solves."""
         assert {challenge.challenge_type for challenge in bench.challenges} == {bench.solver.challenge_type}
 
-    def test_presents_all_and_withdraws_all(self, bench: Bench) -> None:
+    def test_presents_all_and_removes_all(self, bench: Bench) -> None:
         """After present and wait every proof is visible, after clean_up none is, and strangers' stay."""
         names = [challenge.identifier for challenge in bench.challenges]
         assert len(set(names)) < len(names), "the bench must have two challenges for one name"
@@ -80,7 +80,7 @@ class SolverContract:
         bench.solver.clean_up(bench.challenges)
         assert bench.seen() == bench.strangers
 
-    def test_withdraws_only_what_it_is_told(self, bench: Bench) -> None:
+    def test_removes_only_what_it_is_asked_to(self, bench: Bench) -> None:
         """Cleaning one challenge leaves the others, that of the same name included."""
         first, *rest = bench.challenges
         bench.solver.present(bench.challenges)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from datetime import datetime, timezone
 from types import SimpleNamespace
 
 import pytest
 from achalls import challenge
 from certbot import configuration, errors
+from certbot._internal import account
 from parsed import cli, make_account, parse
 
 from certbot_garr_tcs import compat
@@ -17,13 +19,13 @@ from certbot_garr_tcs.errors import AccountError
 URL, PLACE = "https://ca.example/directory", "ca.example/directory"
 
 
-def test_typed_is_what_the_user_typed(tmp_path):
+def test_set_by_user_is_what_the_user_gave(tmp_path):
     """Not what a renewal sets, nor a default."""
     config = parse(tmp_path, "certonly", "--server", URL, "--must-staple", "-m", "a@example.it")
-    assert [compat.typed(config, name) for name in ("server", "must_staple", "email", "key_type")] == [True] * 3 + [
-        False
-    ]
-    assert not compat.typed(parse(tmp_path, "renew"), "server")
+    assert [compat.set_by_user(config, name) for name in ("server", "must_staple", "email", "key_type")] == [
+        True
+    ] * 3 + [False]
+    assert not compat.set_by_user(parse(tmp_path, "renew"), "server")
 
 
 @pytest.mark.skipif(not hasattr(configuration, "ArgumentSource"), reason="Certbot before 2.7 keeps no sources")
@@ -32,15 +34,15 @@ def test_what_a_run_sets_is_not_typed(tmp_path):
     config = parse(tmp_path, "renew")
     config.server = URL
     assert config.set_by_user("server")
-    assert not compat.typed(config, "server")
-    assert not compat.typed(config, "no_such_option")
+    assert not compat.set_by_user(config, "server")
+    assert not compat.set_by_user(config, "no_such_option")
 
 
 def test_cli_ini_counts_as_typed(tmp_path):
     """Who wrote an option there means it."""
     ini = tmp_path / "cli.ini"
     ini.write_text(f"server = {URL}\n", encoding="utf-8")
-    assert compat.typed(parse(tmp_path, "certonly", "-c", str(ini)), "server")
+    assert compat.set_by_user(parse(tmp_path, "certonly", "-c", str(ini)), "server")
 
 
 def test_typed_before_certbot_2_7(monkeypatch):
@@ -54,8 +56,8 @@ def test_typed_before_certbot_2_7(monkeypatch):
         set_by_cli.detector = SimpleNamespace(server=URL, email=_Default())
 
     monkeypatch.setattr(cli, "set_by_cli", set_by_cli, raising=False)
-    assert compat.typed(SimpleNamespace(), "server")
-    assert not compat.typed(SimpleNamespace(), "email")
+    assert compat.set_by_user(SimpleNamespace(), "server")
+    assert not compat.set_by_user(SimpleNamespace(), "email")
 
 
 BOTH = ("authenticator", "installer")
@@ -192,3 +194,16 @@ def test_our_errors_become_certbots():
     assert isinstance(caught.value.__cause__, AccountError)
     with compat.user_errors(errors.PluginError):
         pass
+
+
+def test_when_an_account_was_registered(tmp_path):
+    """Certbot stores it in UTC, as its own class writes it; an account without it is as old as its file."""
+    moment = datetime(2026, 1, 31, 23, 59, 58, tzinfo=timezone.utc)
+    meta = account.Account.Meta(creation_dt=moment, creation_host="", register_to_eff=None)
+    config = parse(tmp_path, "certonly")
+    make_account(tmp_path, PLACE, "a", created=meta.to_json()["creation_dt"])
+    assert compat.account_created(config, URL, "a") == moment.timestamp()
+    make_account(tmp_path, PLACE, "b")
+    path = tmp_path / "config" / "accounts" / PLACE / "b" / "meta.json"
+    os.utime(path, (5.0, 5.0))
+    assert compat.account_created(config, URL, "b") == 5.0

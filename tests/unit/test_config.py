@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from certbot_garr_tcs import config
-from certbot_garr_tcs.challenges.sections import DelegateSettings, HowToLook, Rfc2136Settings
+from certbot_garr_tcs.challenges.settings import DelegateSettings, PropagationMethod, Rfc2136Settings
 from certbot_garr_tcs.errors import ConfigError
 
 KEY = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldC0xMjM"
@@ -57,20 +57,20 @@ webroot_path = /var/www/html
     )
     loaded = config.load(path)
     assert loaded.account.directory_url == HARICA
-    assert loaded.account.binding.key_id == "kid-1"
-    assert loaded.account.binding.hmac_key == KEY
+    assert loaded.account.eab.key_id == "kid-1"
+    assert loaded.account.eab.hmac_key == KEY
     assert (loaded.account.agree_tos, loaded.account.key_type, loaded.account.rsa_key_size) == (True, "rsa", 3072)
     first, second, third = loaded.solvers
-    assert isinstance(first.how, Rfc2136Settings)
-    assert (first.suffix, first.how.server, first.how.timeout_seconds) == ("", "ns-hidden.example.it", 90.0)
-    assert first.how.tsig.algorithm == "hmac-sha256"
-    assert first.how.propagation.how is HowToLook.RESOLVERS
-    assert first.how.propagation.resolvers == ("192.0.2.1", "192.0.2.2")
-    assert (second.title, second.how) == (
+    assert isinstance(first.method, Rfc2136Settings)
+    assert (first.suffix, first.method.server, first.method.timeout_seconds) == ("", "ns-hidden.example.it", 90.0)
+    assert first.method.tsig.algorithm == "hmac-sha256"
+    assert first.method.propagation.method is PropagationMethod.RESOLVERS
+    assert first.method.propagation.resolvers == ("192.0.2.1", "192.0.2.2")
+    assert (second.title, second.method) == (
         "[dns-01 example.com]",
         DelegateSettings("dns-cloudflare", (("dns-cloudflare-credentials", "/etc/letsencrypt/cloudflare.ini"),)),
     )
-    assert third.how == DelegateSettings("webroot", (("webroot-path", "/var/www/html"),))
+    assert third.method == DelegateSettings("webroot", (("webroot-path", "/var/www/html"),))
     assert KEY not in repr(loaded)
     assert "c2VjcmV0" not in repr(loaded)
     assert "cloudflare.ini" not in repr(loaded)  # another plugin's options: any of them may be a secret
@@ -338,7 +338,7 @@ def test_secrets_come_from_files_beside(write):
     write(f'"{KEY[:20]}\n{KEY[20:]}"\n', name="hmac")
     write("kid-1\n", name="kid")
     loaded = config.load(write("[account]\neab-kid-file = kid\neab-hmac-key-file = hmac\n"))
-    assert (loaded.account.binding.key_id, loaded.account.binding.hmac_key) == ("kid-1", KEY)
+    assert (loaded.account.eab.key_id, loaded.account.eab.hmac_key) == ("kid-1", KEY)
 
 
 def test_secret_files_are_checked_like_the_file_itself(write):
@@ -352,8 +352,8 @@ def test_a_tsig_secret_comes_from_a_file(write):
     """The secret may stand over several lines, as some tools print it."""
     write("c2Vj\ncmV0\n", name="tsig")
     loaded = config.load(write("[dns-01]\ntsig-name = acme\ntsig-secret-file = tsig\ntsig-algorithm = HMAC-MD5\n"))
-    assert loaded.solvers[0].how.tsig.secret == "c2VjcmV0"
-    assert loaded.solvers[0].how.tsig.algorithm == "hmac-md5.sig-alg.reg.int"
+    assert loaded.solvers[0].method.tsig.secret == "c2VjcmV0"
+    assert loaded.solvers[0].method.tsig.algorithm == "hmac-md5.sig-alg.reg.int"
 
 
 @pytest.mark.parametrize(
@@ -375,14 +375,14 @@ def test_a_bind_key_file(write, algorithm, words):
             config.load(path)
         assert "c2VjcmV0" not in str(caught.value)
     else:
-        tsig = config.load(path).solvers[0].how.tsig
+        tsig = config.load(path).solvers[0].method.tsig
         assert (tsig.name, tsig.secret, tsig.algorithm) == ("acme", "c2VjcmV0", algorithm.lower())
 
 
 def test_one_key_of_a_key_file(write):
     """Beside tsig-keyfile, tsig-name says which of the file's keys is meant."""
     write('KEY "one" { secret "c2VjcmV0"; };\nkey "two" { secret "b3RoZXI="; };\n', name="all.keys")
-    tsig = config.load(write("[dns-01]\ntsig-keyfile = all.keys\ntsig-name = Two.\n")).solvers[0].how.tsig
+    tsig = config.load(write("[dns-01]\ntsig-keyfile = all.keys\ntsig-name = Two.\n")).solvers[0].method.tsig
     assert (tsig.name, tsig.secret) == ("two", "b3RoZXI=")
     with pytest.raises(ConfigError, match="tsig-keyfile cannot be used: the TSIG key file has 2 keys: one, two"):
         config.load(write("[dns-01]\ntsig-keyfile = all.keys\n"))
@@ -443,12 +443,12 @@ def test_an_address_is_proved_by_http(write):
 
 @pytest.mark.parametrize(
     ("text", "how", "seconds"),
-    [("authoritative", HowToLook.AUTHORITATIVE, 0.0), ("seconds 60", HowToLook.SECONDS, 60.0)],
+    [("authoritative", PropagationMethod.AUTHORITATIVE, 0.0), ("seconds 60", PropagationMethod.SECONDS, 60.0)],
 )
 def test_propagation(write, text, how, seconds):
     """Looking is the default; waiting is there for networks that block port 53."""
-    propagation = config.load(write(f"[dns-01]\npropagation = {text}\n")).solvers[0].how.propagation
-    assert (propagation.how, propagation.seconds) == (how, seconds)
+    propagation = config.load(write(f"[dns-01]\npropagation = {text}\n")).solvers[0].method.propagation
+    assert (propagation.method, propagation.seconds) == (how, seconds)
 
 
 def test_the_default_file_may_be_missing_a_named_one_may_not(write, tmp_path):

@@ -1,4 +1,4 @@
-"""Why a request to the CA got no answer: each failure is made for real on loopback, and is said to be what it is."""
+"""Why a request to the CA got no answer: each failure is made for real on loopback, and explained."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOW = datetime.now(timezone.utc)
 
 
 def failure(url, **options):
-    """Ask in vain; return what is said of it, and whether the request may have been carried out."""
+    """Send a request that fails; return the explanation, and whether the request may have been carried out."""
     with pytest.raises(requests.RequestException) as caught:
         requests.get(url, timeout=options.pop("timeout", 5), **options)
     found = explain(caught.value, "The CA", "ca.example:443", "newOrder", NOW)
@@ -29,7 +29,7 @@ def failure(url, **options):
 
 @pytest.fixture
 def listening():
-    """Accept one connection, read the request, and then say nothing; ``hang_up`` ends the connection."""
+    """Accept one connection, read the request, and then send nothing; ``hang_up`` ends the connection."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         accepted = []
 
@@ -109,16 +109,16 @@ def test_a_server_that_does_not_speak_tls(listening):
     [
         (0, "127.0.0.1", False, "This machine does not trust the TLS certificate of ca.example:443 ("),
         (0, "127.0.0.2", True, "The TLS certificate of ca.example:443 is for another host ("),
-        (1000, "127.0.0.1", True, f"By this machine's clock, {NOW:%Y-%m-%d %H:%M} UTC, the TLS certificate of "),
+        (1000, "127.0.0.1", True, "By this machine's clock, {now} UTC, the TLS certificate of "),
         (-4000, "127.0.0.1", True, "the TLS certificate of ca.example:443 has expired. If that is not the time, set"),
     ],
 )
 def test_a_certificate_that_does_not_hold(tmp_path, days, address, trusted, words):
-    """Trust, host and time are told apart."""
+    """Trust, host and time have different explanations."""
     other = TlsServer(tmp_path, NOW).ca_bundle.read_bytes()
     with TlsServer(tmp_path, NOW + timedelta(days=days), address) as server:
         bundle = tmp_path / "bundle.pem"
         bundle.write_bytes(server.ca_bundle.read_bytes() if trusted else other)
         said, was_sent = failure(server.directory_url, verify=str(bundle))
-    assert words in said
+    assert words.format(now=f"{NOW:%Y-%m-%d %H:%M}") in said
     assert not was_sent

@@ -1,4 +1,4 @@
-"""Delegates: what a section may say to another plugin, and what becomes of that plugin's errors."""
+"""Other plugins as solvers: how a section sets their options, and how their errors are shown."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from certbot.plugins import common
 from solver_contract import Bench, SolverContract
 
 from certbot_garr_tcs.challenges import delegated
-from certbot_garr_tcs.challenges.delegate_options import apply_options
-from certbot_garr_tcs.challenges.delegated import DelegatedSolver, delegates, installed
-from certbot_garr_tcs.challenges.sections import (
+from certbot_garr_tcs.challenges.delegated import DelegatedSolver, installed
+from certbot_garr_tcs.challenges.plugin_options import apply_options
+from certbot_garr_tcs.challenges.settings import (
     DNS_01,
     HTTP_01,
     DelegateSettings,
@@ -68,7 +68,7 @@ class TestWebroot(SolverContract):
 
 
 class FakeDns(common.Plugin, interfaces.Authenticator):
-    """A third party's DNS plugin whose zone the test can read, and which fails where it is told to."""
+    """A third party's DNS plugin whose zone the test can read, and which fails where the test wants."""
 
     description = "for tests"
     fails: dict = {}  # noqa: RUF012 - set by each test
@@ -103,7 +103,7 @@ class FakeDns(common.Plugin, interfaces.Authenticator):
             self.zone.add(achall.chall.validation(achall.account_key))
 
     def cleanup(self, achalls):
-        """Withdraw one by one."""
+        """Remove one by one."""
         self.cleaned.append(len(achalls))
         self._fail("cleanup_begin")
         for achall in achalls:
@@ -230,7 +230,7 @@ SECRET = "Zm9vYmFyLXNlY3JldC1mb28tYmFyLXNlY3JldA=="
 
 
 def test_a_plugin_that_quotes_a_secret_is_not_passed_on(config, fake, caplog):
-    """A token in the place of a file's name: plugins say which file is missing, and the log keeps what they raise."""
+    """A token in the place of a file's name: plugins name the missing file, and the log has what they raise."""
     caplog.set_level("DEBUG")
     with pytest.raises(ConfigError, match="webroot-path: … does not exist") as refused:
         DelegatedSolver(section("webroot", webroot_path=SECRET), config)
@@ -240,7 +240,7 @@ def test_a_plugin_that_quotes_a_secret_is_not_passed_on(config, fake, caplog):
     with pytest.raises(ChallengeError, match=r"could not publish .*: File not found: …") as failed:
         solver.present(asked)
     fake.fails["cleanup"] = (errors.PluginError(f"File not found: {SECRET}"), None)
-    with pytest.raises(ChallengeError, match=r"could not withdraw .*: File not found: …") as left:
+    with pytest.raises(ChallengeError, match=r"could not remove .*: File not found: …") as left:
         solver.clean_up(asked)
     fake.fails["prepare"] = (errors.PluginError(f"File not found: {SECRET}"), None)
     with pytest.raises(ConfigError, match="cannot be used: File not found: …") as unusable:
@@ -250,8 +250,8 @@ def test_a_plugin_that_quotes_a_secret_is_not_passed_on(config, fake, caplog):
     assert SECRET not in caplog.text
 
 
-def test_a_section_without_via_is_not_for_this_room(config):
-    """A section of RFC 2136 in here is a fault of ours, not of the user."""
+def test_a_section_without_via_is_not_for_other_plugins(config):
+    """A section of RFC 2136 here is a fault of ours, not of the user."""
     with pytest.raises(TypeError, match=r"\[dns-01\] has no via"):
         DelegatedSolver(SolverSection(DNS_01, "", Rfc2136Settings(), INI), config)
 
@@ -264,7 +264,7 @@ def test_a_plugin_that_cannot_be_prepared_says_why(config, fake):
 
 
 def test_a_plugin_that_does_nothing_is_refused(config, fake, monkeypatch):
-    """A plugin that offers no challenge at all is refused without a broken sentence."""
+    """A plugin that offers no challenge at all is refused with a complete sentence."""
     monkeypatch.setattr(fake, "get_chall_pref", lambda self, domain: [])
     with pytest.raises(ConfigError, match=r"does not do dns-01\. Name another plugin\."):
         DelegatedSolver(section("dns-fake", DNS_01), config)
@@ -347,8 +347,8 @@ def test_defaults_that_a_plugin_shares_stay_as_they_are():
     assert (first.fake_zone, second.fake_zone, shared) == (["one"], ["two"], [])
 
 
-def test_webroot_of_an_earlier_life_does_not_count(config, root, tmp_path):
-    """What Certbot's own -w and --webroot-map say is replaced by the section's."""
+def test_certbots_own_webroot_options_do_not_count(config, root, tmp_path):
+    """The section's values replace those of Certbot's own -w and --webroot-map."""
     config.namespace.webroot_path = [str(tmp_path / "old")]
     config.namespace.webroot_map = {"a.example.it": str(tmp_path / "old")}
     asked = [challenge("a.example.it")]
@@ -415,13 +415,13 @@ def test_a_proof_that_somebody_removed_is_reported_once_present_had_worked(confi
     solver = DelegatedSolver(section("webroot", webroot_path=root), config)
     solver.present(asked)
     (root / ".well-known" / "acme-challenge" / token(asked[0])).unlink()
-    with pytest.raises(ChallengeError, match=r"could not withdraw the proof for a.example.it: .*No such file"):
+    with pytest.raises(ChallengeError, match=r"could not remove the proof for a.example.it: .*No such file"):
         solver.clean_up(asked)
     assert proofs(root) == {"stranger"}
 
 
 def test_an_error_in_perform_keeps_the_plugins_text(config, fake):
-    """What the plugin raises becomes a ChallengeError of one line; what it had published is withdrawn."""
+    """What the plugin raises becomes a ChallengeError of one line; what it had published is removed."""
     asked = [challenge("a.example.it", DNS_01), challenge("b.example.it", DNS_01)]
     fake.fails["perform"] = (errors.PluginError("API says 403\nForbidden"), asked[1])
     solver = DelegatedSolver(section("dns-fake", DNS_01), config)
@@ -438,14 +438,12 @@ def test_an_error_in_perform_keeps_the_plugins_text(config, fake):
 
 
 def test_an_error_in_cleanup_does_not_keep_the_others(config, fake):
-    """What fails to be withdrawn is reported, tried again next time, and keeps no other proof there."""
+    """What fails to be removed is reported, tried again next time, and the other proofs are removed."""
     asked = [challenge(f"{letter}.example.it", DNS_01) for letter in "abc"]
     solver = DelegatedSolver(section("dns-fake", DNS_01), config)
     solver.present(asked)
     fake.fails["cleanup"] = (RuntimeError("API is gone"), asked[0])
-    with pytest.raises(
-        ChallengeError, match=r"via dns-fake could not withdraw the proof for a.example.it: API is gone"
-    ):
+    with pytest.raises(ChallengeError, match=r"via dns-fake could not remove the proof for a.example.it: API is gone"):
         solver.clean_up(asked)
     assert fake.zone == {asked[0].validation}
     fake.fails.clear()
@@ -492,17 +490,8 @@ def test_a_plugin_that_would_ask_says_which_key_is_missing(config, fake):
         DelegatedSolver(section("dns-fake", DNS_01), config).present([challenge("a.example.it", DNS_01)])
 
 
-def test_one_solver_for_all_sections_that_say_the_same(config, fake):
-    """Two sections with one plugin and the same options share it; other options make another."""
-    solver_for = delegates(config)
-    one = solver_for(section("dns-fake", DNS_01, "example.it"))
-    assert solver_for(section("dns-fake", DNS_01, "example.com")) is one
-    assert solver_for(section("dns-fake", DNS_01, "example.org", dns_fake_tcp="yes")) is not one
-    assert fake.zone == set()
-
-
 def test_passes_on_the_plugins_own_advice(config, fake, monkeypatch):
-    """After the CA said no to a record, what the plugin advises is one line; without advice there is none."""
+    """After the CA refused a record, the plugin's own hint is shown on one line; without it there is none."""
     asked = [challenge("a.example.it", DNS_01)]
     solver = DelegatedSolver(section("dns-fake", DNS_01), config)
     monkeypatch.setattr(fake, "auth_hint", lambda self, achalls: f"wait\nlonger for {len(achalls)}")
@@ -512,7 +501,7 @@ def test_passes_on_the_plugins_own_advice(config, fake, monkeypatch):
 
 
 def test_says_where_http_names_lead(config, root):
-    """After the CA said no to a web server's proof, the hint is about the name's addresses."""
+    """After the CA refused a web server's proof, the hint is about the name's addresses."""
     solver = DelegatedSolver(section("webroot", webroot_path=root), config, resolve=lambda name, kind: [])
     assert solver.diagnose([challenge("a.example.it")]).startswith("a.example.it has no address at this moment.")
 
@@ -522,7 +511,7 @@ def test_says_where_http_names_lead(config, root):
     [({"webroot_path": "{root}"}, "webroot-path"), ({"webroot_map": '{{"a.example.it": "{root}"}}'}, "webroot-map")],
 )
 def test_says_where_webroot_put_a_proof(config, root, options, key):
-    """The web server may serve another folder: the key of the section that says which one is named."""
+    """The web server may serve another folder: the hint names the key of the section that has the folder."""
     given = {name: value.format(root=root) for name, value in options.items()}
     (value,) = given.values()
     solver = DelegatedSolver(
@@ -535,7 +524,7 @@ def test_says_where_webroot_put_a_proof(config, root, options, key):
 
 
 def test_a_signal_ends_certbot_and_not_the_plugin(config, fake):
-    """When Certbot is told to end, that is no error of the plugin; what it had published is withdrawn."""
+    """When Certbot is asked to end, that is no error of the plugin; what it had published is removed."""
     asked = [challenge("a.example.it", DNS_01), challenge("b.example.it", DNS_01)]
     fake.fails["perform"] = (errors.SignalExit(), asked[1])
     solver = DelegatedSolver(section("dns-fake", DNS_01), config)

@@ -4,8 +4,8 @@ import pytest
 
 from certbot_garr_tcs.challenges.dns.client import TSIG_ALGORITHMS, to_key
 from certbot_garr_tcs.challenges.dns.keyfile import parse_key_file
-from certbot_garr_tcs.challenges.parsing import ALGORITHMS as PERMITTED
-from certbot_garr_tcs.challenges.sections import TsigKey
+from certbot_garr_tcs.challenges.settings import ALGORITHMS as PERMITTED
+from certbot_garr_tcs.challenges.settings import TsigKey
 from certbot_garr_tcs.errors import ConfigError
 
 SECRET = "c2VjcmV0Ly9zZWNyZXQ="

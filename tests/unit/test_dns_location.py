@@ -19,7 +19,7 @@ from certbot_garr_tcs.challenges.dns.location import (
     follow_cnames,
 )
 from certbot_garr_tcs.challenges.dns.resolver import PreferredServer, Resolver, ResolverConfig
-from certbot_garr_tcs.challenges.sections import DNS_01, DelegateSettings, Rfc2136Settings, SolverSection, TsigKey
+from certbot_garr_tcs.challenges.settings import DNS_01, DelegateSettings, Rfc2136Settings, SolverSection, TsigKey
 from certbot_garr_tcs.errors import ChallengeError, ConfigError, DnsError
 
 WWW = dns.name.from_text("_acme-challenge.www.example.it")

@@ -17,9 +17,9 @@ from certbot_garr_tcs.challenges.dns.resolver import ResolverConfig
 from certbot_garr_tcs.challenges.interfaces import Challenge
 from certbot_garr_tcs.challenges.published import DAYS_KEPT, PublishedRecord, PublishedRecords
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
-from certbot_garr_tcs.challenges.sections import (
+from certbot_garr_tcs.challenges.settings import (
     DNS_01,
-    HowToLook,
+    PropagationMethod,
     Propagation,
     Rfc2136Settings,
     SolverSection,
@@ -404,7 +404,7 @@ def test_a_stale_value_that_leads_nowhere_stops_nothing(tmp_path, caplog):
 def test_seconds_let_time_pass(tmp_path):
     """Waiting for seconds asks no name server but the one that accepted the UPDATE, and reports that it waits."""
     with FakeDns(zone_table(), key=TSIG) as server:
-        bench = Bench(server, tmp_path, propagation=Propagation(HowToLook.SECONDS, seconds=12))
+        bench = Bench(server, tmp_path, propagation=Propagation(PropagationMethod.SECONDS, seconds=12))
         bench.solver.present([WWW])
         bench.solver.wait([WWW])
         assert bench.now == 12
@@ -423,7 +423,7 @@ def test_resolvers_are_asked_instead(tmp_path):
                 )
             }
         ) as resolver:
-            how = Propagation(HowToLook.RESOLVERS, (resolver.server,))
+            how = Propagation(PropagationMethod.RESOLVERS, (resolver.server,))
             bench = Bench(server, tmp_path, propagation=how)
             bench.solver.present([WWW])
             bench.solver.wait([WWW])
@@ -507,7 +507,7 @@ def test_a_resolver_without_address_is_reported(tmp_path):
     """A resolver that nobody knows is an error that names it, not an endless wait."""
     replies = {("resolver.example.it", rdtype): nothing("example.it.") for rdtype in ("A", "AAAA")}
     with FakeDns(zone_table(replies=replies), key=TSIG) as server:
-        how = Propagation(HowToLook.RESOLVERS, ("resolver.example.it",))
+        how = Propagation(PropagationMethod.RESOLVERS, ("resolver.example.it",))
         bench = Bench(server, tmp_path, propagation=how)
         bench.solver.present([WWW])
         with pytest.raises(ChallengeError, match=r"resolver resolver\.example\.it has no address"):

@@ -12,13 +12,13 @@ from certbot import errors as certbot_errors
 from parsed import make_lineage
 
 from certbot_garr_tcs import failure_hints
-from certbot_garr_tcs.account.binding import Binding
+from certbot_garr_tcs.account.eab import EabCredentials
 from certbot_garr_tcs.account.presets import PRESETS
 from certbot_garr_tcs.account.selection import Selection
 from certbot_garr_tcs.errors import ChallengeError
 
 URL = "https://acme.example/directory"
-CA = Selection(URL, binding=Binding("kid-0123456789", "k" * 43))
+CA = Selection(URL, eab=EabCredentials("kid-0123456789", "k" * 43))
 HARICA = Selection(URL, PRESETS["harica"])
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=timezone.utc)
 BARE = messages.Error.from_json({})

@@ -143,6 +143,14 @@ def test_a_bad_file_is_one_of_certbots_errors(tmp_path, ini, verb):
         parse(tmp_path, verb, "--garr-tcs")
 
 
+def test_a_missing_file_is_named(tmp_path):
+    """Who has no file learns which one would have been read."""
+    where = f"in {tmp_path / 'config' / 'garr-tcs.ini'} (which does not exist), nor"
+    with pytest.raises(errors.ConfigurationError) as caught:
+        parse(tmp_path, "register", "--garr-tcs")
+    assert where in str(caught.value)
+
+
 @pytest.mark.parametrize("server", [["--server", PUBLIC], [f"--server={PUBLIC}"]])
 def test_the_default_server_counts_where_it_is_typed(tmp_path, ini, server):
     """Who asks to unregister at Let's Encrypt does not give the file's account up."""

@@ -31,7 +31,7 @@ UUID = "0123abcd-0123-4567-89ab-0123456789ab"
     ],
 )
 def test_a_preset_is_known_from_its_url(url, name):
-    """A directory URL says which CA it is of; any other is of none, and works too."""
+    """A known CA is recognised by its directory URL; any other has no preset, and works too."""
     found = presets.by_url(url)
     assert (found.name if found else None) == name
 

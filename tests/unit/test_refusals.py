@@ -1,4 +1,4 @@
-"""Known refusals: each is recognised by what the CA says, and docs/cas.md shows the same table."""
+"""Known refusals: each is recognised by the CA's answer, and docs/cas.md shows the same table."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ SUSPENDED = "The account is currently suspended"
     ],
 )
 def test_what_an_answer_means(answer, preset, registering, meaning):
-    """The CA's words decide, then the type of its error; who means it otherwise is left out."""
+    """The text decides, then the type of the error; a CA that uses them otherwise has rows of its own."""
     found = refusals.find(answer, preset, registering=registering)
     assert (meaning is None) is (found is None)
     assert found is None or meaning in found.meaning
 
 
 def test_the_page_shows_the_same_table():
-    """What docs/cas.md says of a refusal is what the user reads."""
+    """docs/cas.md shows what the user reads."""
     start = PAGE.index("| the CA says |")
     shown = PAGE[start:].split("\n\n", 1)[0].splitlines()[2:]
     names = {"portal": "the CA's portal", "caa": "the CA's own name"}

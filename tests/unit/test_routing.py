@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from certbot_garr_tcs.challenges.routing import best_section, preferences
-from certbot_garr_tcs.challenges.sections import DNS_01, HTTP_01, DelegateSettings, SolverSection
+from certbot_garr_tcs.challenges.settings import DNS_01, HTTP_01, DelegateSettings, SolverSection
 
 HOW = DelegateSettings("standalone")
 
@@ -91,5 +91,5 @@ def test_of_two_equal_sections_the_first_wins():
     ],
 )
 def test_offers_what_the_sections_can_do(name, titles, preferred, expected):
-    """What is offered is what the sections can do, in the order of fit or of the user's own choice."""
+    """The types that the sections can solve, in the order of the longest suffix or of the user's preference."""
     assert preferences(name, sections(*titles), preferred) == expected

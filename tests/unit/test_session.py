@@ -1,4 +1,4 @@
-"""Session: present all, wait for all, clean all, whatever happens."""
+"""Session: present all, wait for all, clean up all, whatever happens."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from solver_contract import Bench, SolverContract
 from zope.interface import Invalid, implementer
 
 from certbot_garr_tcs.challenges.interfaces import Challenge, ISolver
-from certbot_garr_tcs.challenges.sections import (
+from certbot_garr_tcs.challenges.session import Session
+from certbot_garr_tcs.challenges.settings import (
     DNS_01,
     HTTP_01,
     DelegateSettings,
     Rfc2136Settings,
     SolverSection,
 )
-from certbot_garr_tcs.challenges.session import Session
 from certbot_garr_tcs.errors import ChallengeError, ConfigError, DnsError
 
 INI = Path("/etc/letsencrypt/garr-tcs.ini")
@@ -83,7 +83,7 @@ class TestBoard(SolverContract):
 
 
 class Failing(Board):
-    """Fails where it is told to, as often as it is told to; present fails half-way."""
+    """Fails where the test wants, as often as it wants; present fails half-way."""
 
     def __init__(self, where, error, *, times=1, **kwargs):
         super().__init__(**kwargs)
@@ -125,13 +125,13 @@ def session(solvers, *sections):
 
 
 def test_presents_all_waits_for_all_and_cleans_all():
-    """Every challenge goes to the solver of its section, in the order asked, and is withdrawn at the end."""
+    """Every challenge goes to the solver of its section, in the order asked, and is removed at the end."""
     board = set()
     one, two = Board(board), Board(board, challenge_type=HTTP_01)
     running = session([one, two], dns("example.it"), http("example.com"))
     dns_challenges = asked("example.it", "example.it", "www.example.it")
     http_challenges = asked("example.com", kind=HTTP_01)
-    running.prove([dns_challenges[0], *http_challenges, *dns_challenges[1:]])
+    running.solve([dns_challenges[0], *http_challenges, *dns_challenges[1:]])
     assert board == {challenge.validation for challenge in dns_challenges + http_challenges}
     assert running.clean_up() == ()
     assert board == set()
@@ -144,7 +144,7 @@ def test_sections_that_share_a_solver_are_one_group():
     shared = Board()
     running = session([shared, shared], dns("example.it"), dns("example.com"))
     both = asked("example.it", "example.com")
-    running.prove(both)
+    running.solve(both)
     running.clean_up()
     assert shared.log == [(step, tuple(both)) for step in ("present", "wait", "clean_up")]
 
@@ -152,7 +152,7 @@ def test_sections_that_share_a_solver_are_one_group():
 def test_an_order_without_challenges_needs_no_solver():
     """Nothing to prove: nothing is built, presented or waited for."""
     running = session([ConfigError("must not be built")], dns())
-    running.prove([])
+    running.solve([])
     assert running.clean_up() == ()
 
 
@@ -160,11 +160,11 @@ def test_other_plugins_come_after_our_own():
     """Delegates, which may sleep while they present, come last: the others' records spread meanwhile."""
     slow, fast = Board(), Board()
     running = session([slow, fast], dns("example.com", via="dns-cloudflare"), dns("example.it"))
-    assert [group.solver for group in running.plan(asked("example.com", "example.it"))] == [fast, slow]
+    assert [group.solver for group in running.group_by_solver(asked("example.com", "example.it"))] == [fast, slow]
 
 
 def test_waits_overlap():
-    """Two solvers look at the same time: each ends only when the other has begun."""
+    """Two solvers wait at the same time: each ends only when the other has begun."""
     barrier = threading.Barrier(2, timeout=10)
 
     class Meeting(Board):
@@ -172,7 +172,7 @@ def test_waits_overlap():
             barrier.wait()
 
     running = session([Meeting(), Meeting()], dns("example.it"), dns("example.com"))
-    running.prove(asked("example.it", "example.com"))
+    running.solve(asked("example.it", "example.com"))
     assert barrier.broken is False
     assert running.clean_up() == ()
 
@@ -191,9 +191,9 @@ def test_waits_overlap():
     ],
 )
 def test_names_that_no_section_covers(challenges, suggestion):
-    """One error names them all, who can mend it at the CA, and the section that would do it here."""
+    """One error names them all, who can validate them at the CA, and the section that would solve them here."""
     with pytest.raises(ChallengeError) as caught:
-        Session(lambda section: Board(), [dns("example.org")]).prove(challenges)
+        Session(lambda section: Board(), [dns("example.org")]).solve(challenges)
     names = ", ".join(sorted(challenge.identifier for challenge in challenges))
     assert str(caught.value) == (
         f"the CA asks for a proof of control of {names}, and no section of /etc/letsencrypt/garr-tcs.ini can give it. "
@@ -205,13 +205,13 @@ def test_names_that_no_section_covers(challenges, suggestion):
 def test_apex_and_wildcard_are_one_name_in_a_message():
     """Two challenges for one name do not name it twice."""
     with pytest.raises(ChallengeError, match=r"control of example\.it, and"):
-        Session(lambda section: Board(), []).prove(asked("example.it", "example.it"))
+        Session(lambda section: Board(), []).solve(asked("example.it", "example.it"))
 
 
 def test_a_file_without_sections_is_named_too():
     """Where there is no section at all, the message still says where one would go."""
     with pytest.raises(ChallengeError, match=r"no section of garr-tcs\.ini can give it"):
-        Session(lambda section: Board(), []).prove(asked("www.example.it"))
+        Session(lambda section: Board(), []).solve(asked("www.example.it"))
 
 
 def test_nothing_is_presented_where_one_name_is_not_covered():
@@ -219,7 +219,7 @@ def test_nothing_is_presented_where_one_name_is_not_covered():
     solver = Board()
     running = session([solver], dns("example.it"))
     with pytest.raises(ChallengeError, match=r"control of www\.example\.com, and"):
-        running.prove(asked("www.example.it", "www.example.com"))
+        running.solve(asked("www.example.it", "www.example.com"))
     assert running.clean_up() == ()
     assert solver.log == []
 
@@ -234,10 +234,8 @@ def test_nothing_is_presented_where_solvers_cannot_be_built():
         dns("example.org"),
     )
     with pytest.raises(ChallengeError) as caught:
-        running.prove(asked("example.it", "example.com", "example.org"))
-    assert str(caught.value) == (
-        "2 ways of proving names failed: (1) [dns-01 example.com] is wrong. Mend it.; (2) [dns-01 example.org] too"
-    )
+        running.solve(asked("example.it", "example.com", "example.org"))
+    assert str(caught.value) == ("2 errors: (1) [dns-01 example.com] is wrong. Mend it; (2) [dns-01 example.org] too")
     assert solver.log == []
 
 
@@ -245,7 +243,7 @@ def test_one_error_stays_the_error_that_it_is():
     """A single refused section keeps its own class and hint."""
     refused = ConfigError("[dns-01] is wrong", "Mend it.")
     with pytest.raises(ConfigError) as caught:
-        session([refused], dns()).prove(asked("example.it"))
+        session([refused], dns()).solve(asked("example.it"))
     assert caught.value is refused
 
 
@@ -260,11 +258,11 @@ def test_what_is_no_solver_is_found_when_it_is_built():
             raise AssertionError
 
     with pytest.raises(Invalid):
-        session([Half()], dns()).prove(asked("example.it"))
+        session([Half()], dns()).solve(asked("example.it"))
 
 
 @pytest.mark.parametrize("where", ["present", "wait"])
-def test_after_an_error_everything_is_withdrawn(where):
+def test_after_an_error_everything_is_removed(where):
     """When one solver fails, the proofs of all are gone, and its own error is what is raised."""
     board = set()
     error = DnsError(f"{where} at 192.0.2.53: REFUSED", "Allow it.")
@@ -272,19 +270,19 @@ def test_after_an_error_everything_is_withdrawn(where):
     running = session([good, bad], dns("example.it"), dns("example.com"))
     challenges = asked("example.it", "example.com", "www.example.com")
     with pytest.raises(DnsError) as caught:
-        running.prove(challenges)
+        running.solve(challenges)
     assert caught.value is error
     assert board == set()
     assert good.log[-1] == ("clean_up", (challenges[0],))
     assert bad.log[-1] == ("clean_up", tuple(challenges[1:]))
     before = len(good.log), len(bad.log)
     assert running.clean_up() == ()
-    assert (len(good.log), len(bad.log)) == before, "what is withdrawn is not withdrawn again"
+    assert (len(good.log), len(bad.log)) == before, "what is removed is not removed again"
 
 
 @pytest.mark.parametrize("where", ["present", "wait"])
 def test_errors_of_several_solvers_are_reported_together(where):
-    """Two solvers that fail make one error that says what each saw."""
+    """Two solvers that fail make one error with the text of each."""
     first, second = ChallengeError("ns1 says REFUSED", "Allow it."), ChallengeError("ns2 is not there")
     good = Board()
     running = session(
@@ -294,16 +292,14 @@ def test_errors_of_several_solvers_are_reported_together(where):
         dns("example.com"),
     )
     with pytest.raises(ChallengeError) as caught:
-        running.prove(asked("example.com", "example.org", "example.it"))
-    assert str(caught.value) == (
-        "2 ways of proving names failed: (1) ns2 is not there; (2) ns1 says REFUSED. Allow it."
-    )
+        running.solve(asked("example.com", "example.org", "example.it"))
+    assert str(caught.value) == ("2 errors: (1) ns2 is not there; (2) ns1 says REFUSED. Allow it")
     assert caught.value.__cause__ is second
     assert good.board == set()
 
 
-def test_a_deadline_that_passes_withdraws_all():
-    """A solver that looks until its time is up ends the run, and nothing stays behind."""
+def test_a_deadline_that_passes_removes_all():
+    """A solver whose time is up ends the run, and nothing stays behind."""
     board = set()
 
     class NeverThere(Board):
@@ -312,36 +308,36 @@ def test_a_deadline_that_passes_withdraws_all():
 
     running = session([NeverThere(board), Board(board)], dns("example.it"), dns("example.com"))
     with pytest.raises(ChallengeError, match="after 120 s"):
-        running.prove(asked("example.it", "example.com"))
+        running.solve(asked("example.it", "example.com"))
     assert board == set()
 
 
 @pytest.mark.parametrize("where", ["present", "wait"])
 @pytest.mark.parametrize("solvers", [1, 2])
-def test_a_fault_of_our_own_is_not_dressed_up(where, solvers):
+def test_a_fault_of_our_own_is_raised_unchanged(where, solvers):
     """An error that is none of ours reaches the caller as it is, after the clean-up."""
     board = set()
     fault = ZeroDivisionError("fault")
     sections = (dns("example.it"), dns("example.com"))[:solvers]
     running = session([Failing(where, fault, board=board), Board(board)], *sections)
     with pytest.raises(ZeroDivisionError) as caught:
-        running.prove(asked(*(section.suffix for section in sections)))
+        running.solve(asked(*(section.suffix for section in sections)))
     assert caught.value is fault
     assert board == set()
 
 
 def test_a_fault_beside_an_error_is_named_by_its_class():
-    """In a common message, an error that is none of ours says what it is."""
+    """In a joined message, an error that is none of ours is shown with its class."""
     running = session(
         [Failing("wait", OSError("no route")), Failing("wait", ChallengeError("ns2 is not there"))],
         dns("example.it"),
         dns("example.com"),
     )
     with pytest.raises(ChallengeError, match=r"\(1\) OSError: no route; \(2\) ns2 is not there"):
-        running.prove(asked("example.it", "example.com"))
+        running.solve(asked("example.it", "example.com"))
 
 
-def test_solvers_that_still_look_keep_no_program_alive():
+def test_solvers_that_still_wait_do_not_delay_the_end():
     """At Ctrl-C Certbot ends at once, whatever solvers are waiting for: their threads are daemons."""
     daemons = []
 
@@ -349,21 +345,21 @@ def test_solvers_that_still_look_keep_no_program_alive():
         def wait(self, challenges):
             daemons.append(threading.current_thread().daemon)
 
-    session([Looking()], dns()).prove(asked("example.it"))
+    session([Looking()], dns()).solve(asked("example.it"))
     assert daemons == [True]
 
 
-def test_an_interrupt_withdraws_all():
+def test_an_interrupt_removes_all():
     """Ctrl-C while waiting leaves no proof behind, and is still an interrupt."""
     board = set()
     running = session([Failing("wait", KeyboardInterrupt(), board=board)], dns())
     with pytest.raises(KeyboardInterrupt):
-        running.prove(asked("example.it"))
+        running.solve(asked("example.it"))
     assert board == set()
 
 
 def test_cleaning_up_does_not_hide_the_first_error(caplog):
-    """When withdrawing fails too, the first error is raised, the second is logged, the others are cleaned."""
+    """When removing fails too, the first error is raised, the second is logged, the others are cleaned."""
     board = set()
 
     class Stuck(Failing):
@@ -375,15 +371,15 @@ def test_cleaning_up_does_not_hide_the_first_error(caplog):
     running = session([stuck, Board(board)], dns("example.it"), dns("example.com"))
     challenges = asked("example.it", "example.com")
     with caplog.at_level(logging.WARNING), pytest.raises(ChallengeError, match="first error"):
-        running.prove(challenges)
-    assert [record.getMessage() for record in caplog.records] == ["Not everything was withdrawn: second error"]
+        running.solve(challenges)
+    assert [record.getMessage() for record in caplog.records] == ["Not everything was removed: second error"]
     assert board == {challenges[0].validation}
     assert running.clean_up() == ()
     assert board == set()
 
 
-def test_one_error_is_said_once(caplog):
-    """A server that cannot be reached fails publishing, and withdrawing twice over, and is one line, not three."""
+def test_one_error_is_reported_once(caplog):
+    """A server that cannot be reached fails publishing, and removing twice over, and is one line, not three."""
 
     class Unreachable(Board):
         def present(self, challenges):
@@ -394,18 +390,34 @@ def test_one_error_is_said_once(caplog):
 
     running = session([Unreachable()], dns())
     with pytest.raises(DnsError, match="no answer"):
-        running.prove(asked("example.it"))
+        running.solve(asked("example.it"))
     assert running.clean_up() == ("UPDATE of example.it.: no answer",)
     assert caplog.records == []
 
 
-def test_what_could_not_be_withdrawn_is_reported_and_tried_again(caplog):
-    """clean_up raises nothing, says what is left, once, and tries just that again."""
+def test_errors_that_were_raised_together_are_logged_by_nobody_again(caplog):
+    """Two servers that refuse publishing and removing are one error with both, hints and all, and no warning."""
+
+    class Refused(Board):
+        def present(self, challenges):
+            raise DnsError(f"{self.name}: REFUSED.", "Allow it.")
+
+        clean_up = present
+
+    running = session([Refused(name="ns1"), Refused(name="ns2")], dns("example.it"), dns("example.com"))
+    with pytest.raises(ChallengeError, match=r"\(1\) ns1: REFUSED\. Allow it; \(2\) ns2: REFUSED$"):
+        running.solve(asked("example.it", "example.com"))
+    assert running.clean_up() == ("ns1: REFUSED. Allow it.", "ns2: REFUSED. Allow it.")
+    assert caplog.records == []
+
+
+def test_what_could_not_be_removed_is_reported_and_tried_again(caplog):
+    """clean_up raises nothing, reports what is left, once, and tries only that again."""
     stuck, good = Failing("clean_up", OSError("no route"), times=2), Board()
     running = session([stuck, good], dns("example.it"), dns("example.com"))
-    running.prove(asked("example.it", "example.com"))
+    running.solve(asked("example.it", "example.com"))
     assert running.clean_up() == ("OSError: no route",)
-    assert [record.getMessage() for record in caplog.records] == ["Not everything was withdrawn: OSError: no route"]
+    assert [record.getMessage() for record in caplog.records] == ["Not everything was removed: OSError: no route"]
     assert running.clean_up() == ("OSError: no route",)
     assert len(caplog.records) == 1
     assert running.clean_up() == ()
@@ -414,7 +426,7 @@ def test_what_could_not_be_withdrawn_is_reported_and_tried_again(caplog):
 
 
 def test_each_solver_diagnoses_its_own():
-    """After the CA said no, the solvers of the refused proofs say what they see; others say nothing."""
+    """The solvers of refused proofs are asked for a hint, each about its own; what fails or is empty is left out."""
 
     class Seer(Board):
         def diagnose(self, challenges):
@@ -433,7 +445,7 @@ def test_each_solver_diagnoses_its_own():
     running = session(solvers, *(dns(name) for name in names))
     challenges = asked("x.a.it", "b.it", "c.it", "d.it", "e.it", "a.it")
     assert running.diagnose(challenges) == "", "nothing is published yet"
-    running.prove(challenges)
+    running.solve(challenges)
     assert running.diagnose(challenges) == "one looked at x.a.it, a.it. two looked at e.it."
     assert running.diagnose(challenges[:1]) == "one looked at x.a.it."
     running.clean_up()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from certbot_garr_tcs.challenges.dns.endpoints import Endpoint
-    from certbot_garr_tcs.challenges.sections import TsigKey
+    from certbot_garr_tcs.challenges.dns.keyfile import TsigKey
 
     Outcome = Union["Result", ChallengeError]
 

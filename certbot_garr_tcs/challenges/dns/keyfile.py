@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from certbot_garr_tcs.challenges.sections import TsigKey
 from certbot_garr_tcs.errors import ConfigError
 from certbot_garr_tcs.keys import could_be_secret
 
@@ -19,6 +19,15 @@ _TOKEN = re.compile(
 _MARKS = frozenset("{};")
 _NAMES_SHOWN = 5
 _HINT = "Print one with: tsig-keygen -a hmac-sha256 NAME"
+
+
+@dataclass(frozen=True)
+class TsigKey:
+    """A TSIG key as written (RFC 8945): base64 secret, algorithm name in lower case."""
+
+    name: str
+    secret: str = field(repr=False)
+    algorithm: str = "hmac-sha256"
 
 
 def parse_key_file(text: str, wanted: str | None = None) -> TsigKey:

@@ -19,7 +19,7 @@ from certbot_garr_tcs.challenges.dns.client import raise_errors, run_concurrentl
 from certbot_garr_tcs.challenges.dns.endpoints import Endpoint, Server, parse_server
 from certbot_garr_tcs.challenges.dns.resolver import PreferredServer, Resolver, is_referral
 from certbot_garr_tcs.challenges.routing import best_section
-from certbot_garr_tcs.challenges.sections import DNS_01, DelegateSettings, Rfc2136Settings, SolverSection
+from certbot_garr_tcs.challenges.settings import DNS_01, DelegateSettings, Rfc2136Settings, SolverSection
 from certbot_garr_tcs.errors import ChallengeError, ConfigError, DnsError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class RecordLocator:
         The section of the name asked for says how to wait; server, zone and key are those of the section that matches
         the effective name.
         """
-        updated = [section for section in self._sections if isinstance(section.how, Rfc2136Settings)]
+        updated = [section for section in self._sections if isinstance(section.method, Rfc2136Settings)]
         asked = best_section(identifier, updated, DNS_01)
         if asked is None:
             raise ConfigError(
@@ -148,7 +148,7 @@ class RecordLocator:
     def _locate_effective(self, identifier: str, chain: list[dns.name.Name], asked: SolverSection) -> RecordLocation:
         """Find zone, server and key of the last name of ``chain``."""
         section = self._section_at(chain[-1])
-        if section is not None and isinstance(section.how, DelegateSettings):
+        if section is not None and isinstance(section.method, DelegateSettings):
             raise _other_plugins_name(identifier, chain, section)
         zone = self._zone(chain[-1], section)
         if section is not None and not self._is_meant_for(section, chain, zone):
@@ -215,8 +215,8 @@ class RecordLocator:
 
 
 def _settings(section: SolverSection | None) -> Rfc2136Settings:
-    if section is not None and isinstance(section.how, Rfc2136Settings):
-        return section.how
+    if section is not None and isinstance(section.method, Rfc2136Settings):
+        return section.method
     return Rfc2136Settings()
 
 
@@ -225,10 +225,10 @@ def _key(settings: Rfc2136Settings) -> dns.tsig.Key | None:
 
 
 def _other_plugins_name(identifier: str, chain: list[dns.name.Name], section: SolverSection) -> ChallengeError:
-    assert isinstance(section.how, DelegateSettings)  # noqa: S101 - the caller has checked
+    assert isinstance(section.method, DelegateSettings)  # noqa: S101 - the caller has checked
     return ChallengeError(
         f"{chain[0]} is a CNAME that leads to {chain[-1]}, and {section.title} of {section.source} has via ="
-        f" {section.how.plugin}: another plugin publishes at the name asked for, never where a CNAME leads",
+        f" {section.method.plugin}: another plugin publishes at the name asked for, never where a CNAME leads",
         f"Write server and key of that zone into {section.title} instead of via; or add [{DNS_01} {identifier}] with"
         " via = manual and hooks that publish there.",
     )

@@ -24,7 +24,7 @@ from certbot_garr_tcs.challenges.dns.client import (
 from certbot_garr_tcs.challenges.dns.endpoints import parse_server
 from certbot_garr_tcs.challenges.dns.location import find_name_servers
 from certbot_garr_tcs.challenges.dns.resolver import PreferredServer
-from certbot_garr_tcs.challenges.sections import HowToLook
+from certbot_garr_tcs.challenges.settings import PropagationMethod
 from certbot_garr_tcs.errors import ChallengeError, DnsError
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class PropagationWaiter:
         if checks:
             wait_until_shown(checks, self.client, clock=self.clock, sleep=self.sleep, report=report)
         ways = [record.location.settings.propagation for record in records]
-        seconds = max((way.seconds for way in ways if way.how is HowToLook.SECONDS), default=0.0)
+        seconds = max((way.seconds for way in ways if way.method is PropagationMethod.SECONDS), default=0.0)
         while (left := started + seconds - self.clock()) > 0:
             report(0, 0, self.clock() - started)
             self.sleep(min(left, LONGEST_PAUSE_SECONDS))
@@ -178,7 +178,7 @@ class PropagationWaiter:
         groups: dict[tuple[object, ...], list[PendingRecord]] = {}
         for record in records:
             settings = record.location.settings
-            if settings.propagation.how is not HowToLook.SECONDS or record.accepted_by is not None:
+            if settings.propagation.method is not PropagationMethod.SECONDS or record.accepted_by is not None:
                 same = (record.location.target, record.accepted_by, settings.propagation, settings.timeout_seconds)
                 groups.setdefault(same, []).append(record)
         return raise_errors(run_concurrently(self._check, list(groups.values())))
@@ -204,9 +204,9 @@ class PropagationWaiter:
 
     def _listed(self, location: RecordLocation) -> tuple[NameServerAddress, ...]:
         way = location.settings.propagation
-        if way.how is HowToLook.SECONDS:
+        if way.method is PropagationMethod.SECONDS:
             return ()
-        if way.how is HowToLook.AUTHORITATIVE:
+        if way.method is PropagationMethod.AUTHORITATIVE:
             endpoints = find_name_servers(location.target.zone, self.resolver, location.preferred)
             return tuple(NameServerAddress(endpoint) for endpoint in endpoints)
         found = []

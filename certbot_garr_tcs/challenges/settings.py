@@ -1,30 +1,26 @@
-"""The keys of a [dns-01 …] or [http-01 …] section -> SolverSection, or what is wrong with them."""
+"""The [dns-01 …] and [http-01 …] sections of garr-tcs.ini: their values, and what is wrong with them."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import re
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Callable
 
 from certbot_garr_tcs.challenges.dns.endpoints import parse_server
-from certbot_garr_tcs.challenges.sections import (
-    DNS_01,
-    DelegateSettings,
-    HowToLook,
-    Propagation,
-    Rfc2136Settings,
-    SolverSection,
-    TsigKey,
-)
+from certbot_garr_tcs.challenges.dns.keyfile import TsigKey, parse_key_file
 from certbot_garr_tcs.errors import ConfigError
-from certbot_garr_tcs.keys import Keys, could_be_secret, did_you_mean, heading
+from certbot_garr_tcs.keys import Keys, as_ip_address, could_be_secret, did_you_mean, heading
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from certbot_garr_tcs.keys import Section
+
+DNS_01 = "dns-01"
+HTTP_01 = "http-01"
 
 _TSIG_KEYS = ("tsig-name", "tsig-secret", "tsig-secret-file", "tsig-algorithm")
 KEYS = ("via", "server", "zone", "tsig-keyfile", *_TSIG_KEYS, "propagation", "timeout")
@@ -50,47 +46,104 @@ ALGORITHMS = (
 _WEAK = frozenset({"hmac-sha1", "hmac-md5.sig-alg.reg.int"})
 
 
-def section_from_keys(
+class PropagationMethod(Enum):
+    """How to find out that a TXT record can be seen."""
+
+    AUTHORITATIVE = "authoritative"
+    RESOLVERS = "resolvers"
+    SECONDS = "seconds"
+
+
+@dataclass(frozen=True)
+class Propagation:
+    """How to wait for a TXT record before the CA looks for it.
+
+    ``resolvers`` (host or address, optional ``:port``) belongs to RESOLVERS, ``seconds`` to SECONDS.
+    """
+
+    method: PropagationMethod = PropagationMethod.AUTHORITATIVE
+    resolvers: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Rfc2136Settings:
+    """How to update a zone (RFC 2136).
+
+    ``server``: host or address, optional port; ``None`` is the zone's SOA primary. ``zone``: ``None``
+    is found by SOA. ``tsig``: ``None`` updates without a key. ``timeout_seconds``: for all of waiting.
+    """
+
+    server: str | None = None
+    zone: str | None = None
+    tsig: TsigKey | None = None
+    propagation: Propagation = field(default_factory=Propagation)
+    timeout_seconds: float = 120.0
+
+
+@dataclass(frozen=True)
+class DelegateSettings:
+    """Another Certbot authenticator, and its options by their full names, as written.
+
+    The options show in no ``repr``: any of them may be that plugin's secret.
+    """
+
+    plugin: str
+    options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class SolverSection:
+    """One section: the names that it is for, and the method that proves control of them.
+
+    ``suffix``: it is for this name and those below it; lower case without a final dot, empty is every name.
+    ``source``: the file, for messages.
+    """
+
+    challenge_type: str
+    suffix: str
+    method: Rfc2136Settings | DelegateSettings
+    source: Path
+
+    @property
+    def title(self) -> str:
+        """The section's heading, in brackets."""
+        return f"[{self.challenge_type} {self.suffix}]" if self.suffix else f"[{self.challenge_type}]"
+
+
+def read_solver_section(
     section: Section, source: Path, read_secret: Callable[[str], str]
 ) -> tuple[SolverSection | None, list[str]]:
-    """Build a section; return it and every problem, in words.
+    """Return a section's solver settings, or every problem of it, in words.
 
-    ``read_secret`` reads the file that a key names and raises ``ConfigError``. Options of a delegate are
+    ``read_secret`` reads the file that a key names and raises ``ConfigError``. Options of another plugin are
     checked later, against the plugin.
     """
     challenge_type, suffix = section.kind, section.name.rstrip(".").lower()
-    delegated = "via" in section.values
-    keys = Keys(heading(challenge_type, suffix), section.values, None if delegated else KEYS, section.lines)
+    is_delegated = "via" in section.values
+    keys = Keys(heading(challenge_type, suffix), section.values, None if is_delegated else KEYS, section.lines)
     _check_suffix(keys, challenge_type, suffix)
-    how: Rfc2136Settings | DelegateSettings | None
-    if delegated:
-        how = _delegate(keys)
+    method: Rfc2136Settings | DelegateSettings | None = None
+    if is_delegated:
+        method = _delegate(keys)
     elif challenge_type == DNS_01:
-        how = _rfc2136(keys, read_secret)
+        method = _rfc2136(keys, read_secret)
     else:
-        how = None
         keys.wrong("via", "is missing: say which Certbot authenticator serves it, such as via = webroot")
-    if keys.problems or how is None:
+    if keys.problems or method is None:
         return None, keys.problems
-    return SolverSection(challenge_type, suffix, how, source), []
+    return SolverSection(challenge_type, suffix, method, source), []
 
 
 def _check_suffix(keys: Keys, challenge_type: str, suffix: str) -> None:
-    if not suffix:
-        return
-    try:
-        ipaddress.ip_address(suffix)
-    except ValueError:
-        pass
-    else:
+    if as_ip_address(suffix):
         if challenge_type == DNS_01:
             keys.problems.append(
                 f"{keys.heading} names an IP address, which dns-01 cannot prove; use [http-01 {suffix}]"
             )
-        return
-    if suffix.startswith("*."):
+    elif suffix.startswith("*."):
         keys.problems.append(f"{keys.heading} names a wildcard; {suffix[2:]} alone covers it and everything below")
-    elif not _is_dns_name(suffix):
+    elif suffix and not _is_dns_name(suffix):
         keys.problems.append(f"{keys.heading} names no DNS name (internationalised names: write the xn-- form)")
 
 
@@ -138,20 +191,20 @@ def _propagation(keys: Keys) -> Propagation:
     text = keys.text("propagation")
     if text is None:
         return Propagation()
-    how, *rest = text.split()
-    how = how.lower()
-    if how == HowToLook.AUTHORITATIVE.value and not rest:
+    method, *rest = text.split()
+    method = method.lower()
+    if method == PropagationMethod.AUTHORITATIVE.value and not rest:
         return Propagation()
-    if how == HowToLook.RESOLVERS.value and rest:
+    if method == PropagationMethod.RESOLVERS.value and rest:
         for position, resolver in enumerate(rest, 1):
             _check_server(keys, f"propagation: resolver {position}", resolver)
-        return Propagation(HowToLook.RESOLVERS, resolvers=tuple(rest))
-    if how == HowToLook.SECONDS.value and len(rest) == 1:
+        return Propagation(PropagationMethod.RESOLVERS, resolvers=tuple(rest))
+    if method == PropagationMethod.SECONDS.value and len(rest) == 1:
         if re.fullmatch(r"[0-9]{1,5}", rest[0]) and int(rest[0]) <= _DAY_SECONDS:
-            return Propagation(HowToLook.SECONDS, seconds=float(rest[0]))
+            return Propagation(PropagationMethod.SECONDS, seconds=float(rest[0]))
         keys.wrong("propagation", f"takes a whole number up to {_DAY_SECONDS}, without a unit: seconds 20")
         return Propagation()
-    near = did_you_mean(how, [each.value for each in HowToLook])
+    near = did_you_mean(method, [each.value for each in PropagationMethod])
     keys.wrong("propagation", f'must be "authoritative", "resolvers ADDRESS …" or "seconds NUMBER"{near}')
     return Propagation()
 
@@ -213,7 +266,7 @@ def _is_base64(text: str) -> bool:
 
 
 def _algorithm(keys: Keys) -> str | None:
-    """Return the algorithm; weak ones count only because the user names them."""
+    """Return the algorithm; a weak one is accepted here because the user names it."""
     if not keys.has("tsig-algorithm"):
         return ALGORITHMS[0]
     written = keys.value("tsig-algorithm")
@@ -227,14 +280,12 @@ def _algorithm(keys: Keys) -> str | None:
 
 
 def _full_name(algorithm: str) -> str:
-    """Return an algorithm as DNS names it: BIND writes MD5's short."""
+    """Return an algorithm's name in the DNS: BIND has a shorter one for MD5."""
     name = algorithm.lower().rstrip(".")
     return "hmac-md5.sig-alg.reg.int" if name == "hmac-md5" else name
 
 
 def _tsig_from_file(keys: Keys, read_secret: Callable[[str], str]) -> TsigKey | None:
-    from certbot_garr_tcs.challenges.dns.keyfile import parse_key_file  # noqa: PLC0415
-
     wanted = _tsig_name(keys) if keys.has("tsig-name") else None
     text = keys.file("tsig-keyfile", read_secret)
     if text is None:

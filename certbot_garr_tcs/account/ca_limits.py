@@ -1,4 +1,4 @@
-"""What a CA would refuse, known before the first byte is sent (pure)."""
+"""What a preset's CA is known to refuse, checked before anything is sent to it (pure)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def check_registration(selection: Selection) -> None:
-    """Raise ``AccountError`` where a new account could not be registered (RFC 8555 §7.3).
+    """Raise ``AccountError`` where the CA would register no account (RFC 8555 §7.3).
 
-    A failed registration can use a one-time EAB up, so what is missing is said before.
+    A failed registration can use up an EAB that works only once, so this is checked before.
     """
     preset = selection.preset
     if preset is None:
         return
-    if preset.eab_required and selection.binding is None:
+    if preset.eab_required and selection.eab is None:
         raise AccountError(
             f"there is no account yet at {selection.title}, and it registers none without external account binding",
             "Write eab-kid and eab-hmac-key, from the CA's portal, under [account] in garr-tcs.ini, or give --eab-kid "
@@ -32,8 +32,8 @@ def check_registration(selection: Selection) -> None:
 
 
 def registration_notice(selection: Selection) -> str:
-    """Say that an account is about to be registered, and what to do if the CA refuses."""
-    if selection.binding is None:
+    """Return the notice that an account is about to be registered, and what to do if the CA refuses."""
+    if selection.eab is None:
         return f"Registering an account at {selection.title}."
     preset = selection.preset
     if preset is None or preset.eab_once is None:
@@ -43,15 +43,15 @@ def registration_notice(selection: Selection) -> str:
     else:
         once = ""
     return (
-        f"Registering an account at {selection.title} with EAB key ID {selection.binding.short_key_id}. If the CA "
+        f"Registering an account at {selection.title} with EAB key ID {selection.eab.short_key_id}. If the CA "
         f"refuses it, compare eab-kid and eab-hmac-key with those in {selection.portal}{once}."
     )
 
 
 def check_replacement(selection: Selection, lineage: str, stored_server: str | None) -> None:
-    """Raise ``AccountError`` where a test certificate would take a real one's place, as Certbot does itself.
+    """Raise ``AccountError`` where ``--staging`` would replace a lineage of another directory.
 
-    Certbot knows only the staging directories that have "staging" in their name.
+    Certbot refuses this itself, but only for staging directories that have "staging" in their URL.
     """
     if stored_server != selection.directory_url:
         raise AccountError(
@@ -60,26 +60,24 @@ def check_replacement(selection: Selection, lineage: str, stored_server: str | N
         )
 
 
-def must_staple_is_refused(selection: Selection) -> bool:
-    """Tell whether the CA cannot issue for OCSP Must-Staple (RFC 7633): it answers no OCSP."""
-    return selection.preset is not None and selection.preset.ocsp is False
+def check_must_staple(selection: Selection, *, set_by_user: bool) -> str | None:
+    """Return the notice that OCSP Must-Staple (RFC 7633) is dropped, or ``None`` where the CA may accept it.
 
-
-def refuse_must_staple(selection: Selection) -> None:
-    """Raise ``AccountError`` for a ``--must-staple`` that the user typed."""
-    raise AccountError(
-        f"--must-staple: {selection.title} answers no OCSP, so no server could staple, and it refuses the order",
-        "Leave --must-staple out, also in cli.ini.",
-    )
-
-
-def dropped_must_staple_notice(selection: Selection) -> str:
-    """Say that a stored must-staple does not come along to this CA."""
+    A CA that answers no OCSP refuses it. Raises ``AccountError`` where the user asks for it, and it is not merely
+    stored with the lineage.
+    """
+    if selection.preset is None or selection.preset.ocsp is not False:
+        return None
+    if set_by_user:
+        raise AccountError(
+            f"--must-staple: {selection.title} answers no OCSP, so no server could staple, and it refuses the order",
+            "Leave --must-staple out, also in cli.ini.",
+        )
     return f"The lineage's must_staple is dropped: {selection.title} answers no OCSP."
 
 
 def many_names_notice(selection: Selection, names: int) -> str | None:
-    """Return a warning where more names are asked for than the CA is known to take."""
+    """Return a warning where there are more names than the CA is known to accept, else ``None``."""
     if selection.preset is None or selection.preset.most_names is None or names <= selection.preset.most_names:
         return None
     return (

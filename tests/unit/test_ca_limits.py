@@ -1,16 +1,16 @@
-"""What a CA would refuse is said before the first byte."""
+"""What a CA would refuse is reported before anything is sent."""
 
 from dataclasses import replace
 
 import pytest
 
-from certbot_garr_tcs.account import rules
-from certbot_garr_tcs.account.binding import Binding
+from certbot_garr_tcs.account import ca_limits
+from certbot_garr_tcs.account.eab import EabCredentials
 from certbot_garr_tcs.account.presets import PRESETS
 from certbot_garr_tcs.account.selection import Selection
 from certbot_garr_tcs.errors import AccountError
 
-EAB = Binding("kid-a", "x" * 43)
+EAB = EabCredentials("kid-a", "x" * 43)
 HARICA = Selection("https://acme.harica.gr/uni/directory", PRESETS["harica"], EAB, "a@b.example")
 SECTIGO = Selection("https://acme.sectigo.com/v2/OV", PRESETS["sectigo-ov"], EAB)
 OTHER = Selection("https://ca.example/directory")
@@ -19,7 +19,7 @@ OTHER = Selection("https://ca.example/directory")
 @pytest.mark.parametrize("selection", [HARICA, SECTIGO, OTHER])
 def test_what_is_complete_may_register(selection):
     """Nothing is asked for that the CA does not ask for."""
-    rules.check_registration(selection)
+    ca_limits.check_registration(selection)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_what_is_complete_may_register(selection):
 def test_what_is_missing_is_said_before_an_eab_is_used_up(selection, words):
     """A registration that cannot succeed is not tried."""
     with pytest.raises(AccountError, match=words) as caught:
-        rules.check_registration(selection)
+        ca_limits.check_registration(selection)
     assert "garr-tcs.ini" in caught.value.hint
 
 
@@ -60,23 +60,24 @@ def test_what_is_missing_is_said_before_an_eab_is_used_up(selection, words):
 )
 def test_the_notice_before_registering_says_what_to_do_if_it_fails(selection, end):
     """Certbot shows the CA's refusal by itself; the next step stands right above it."""
-    notice = rules.registration_notice(selection)
+    notice = ca_limits.registration_notice(selection)
     assert notice.endswith(end)
     assert EAB.hmac_key not in notice
 
 
-@pytest.mark.parametrize(("selection", "refused"), [(HARICA, True), (SECTIGO, False), (OTHER, False)])
-def test_must_staple(selection, refused):
-    """A CA without OCSP takes no must-staple."""
-    assert rules.must_staple_is_refused(selection) is refused
+@pytest.mark.parametrize("selection", [SECTIGO, OTHER])
+@pytest.mark.parametrize("set_by_user", [True, False])
+def test_must_staple(selection, set_by_user):
+    """A CA that is not known to answer no OCSP is asked for it."""
+    assert ca_limits.check_must_staple(selection, set_by_user=set_by_user) is None
 
 
-def test_must_staple_typed_and_stored():
-    """A typed one is refused with the way on, a stored one is dropped with a word."""
+def test_must_staple_at_a_ca_without_ocsp():
+    """Set by the user it is refused with a next step, stored it is dropped with a notice."""
     with pytest.raises(AccountError, match="answers no OCSP") as caught:
-        rules.refuse_must_staple(HARICA)
+        ca_limits.check_must_staple(HARICA, set_by_user=True)
     assert "--must-staple" in caught.value.hint
-    assert "HARICA" in rules.dropped_must_staple_notice(HARICA)
+    assert "HARICA" in ca_limits.check_must_staple(HARICA, set_by_user=False)
 
 
 @pytest.mark.parametrize(
@@ -85,13 +86,13 @@ def test_must_staple_typed_and_stored():
 )
 def test_many_names(selection, names, warned):
     """More names than the CA is known to take are warned about, not refused: it may have changed."""
-    assert bool(rules.many_names_notice(selection, names)) is warned
+    assert bool(ca_limits.many_names_notice(selection, names)) is warned
 
 
 def test_staging_takes_no_real_certificates_place():
     """Except where the lineage is of that staging directory already."""
-    rules.check_replacement(OTHER, "www.example.it", OTHER.directory_url)
+    ca_limits.check_replacement(OTHER, "www.example.it", OTHER.directory_url)
     for stored in (HARICA.directory_url, None):
         with pytest.raises(AccountError, match="would replace the certificate of www") as caught:
-            rules.check_replacement(OTHER, "www.example.it", stored)
+            ca_limits.check_replacement(OTHER, "www.example.it", stored)
         assert "--cert-name" in caught.value.hint

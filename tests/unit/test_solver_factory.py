@@ -10,8 +10,8 @@ from achalls import certbot_config
 
 from certbot_garr_tcs.challenges.published import PublishedRecord, PublishedRecords
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
-from certbot_garr_tcs.challenges.sections import DNS_01, HTTP_01, DelegateSettings, Rfc2136Settings, SolverSection
-from certbot_garr_tcs.challenges.solvers import Solvers, clean_up_stale
+from certbot_garr_tcs.challenges.session import SolverFactory, clean_up_stale
+from certbot_garr_tcs.challenges.settings import DNS_01, HTTP_01, DelegateSettings, Rfc2136Settings, SolverSection
 from certbot_garr_tcs.errors import ConfigError
 from certbot_garr_tcs.state import StateFolder
 
@@ -33,7 +33,7 @@ def make(tmp_path, state):
     def make(*sections, quiet=False):
         config = certbot_config(tmp_path)
         config.quiet = quiet
-        return Solvers(sections, state, config)
+        return SolverFactory(sections, state, config)
 
     return make
 
@@ -42,7 +42,7 @@ def test_most_runs_build_nothing(make, state):
     """Before a section's solver is needed, nothing is asked, written or built."""
     solvers = make(ONE)
     assert solvers.session() is not solvers.session()
-    assert solvers._updater is None
+    assert solvers._rfc2136_solver is None
     assert not state.path.exists()
 
 
@@ -53,14 +53,18 @@ def test_all_updates_share_one_solver(make):
     assert solvers.solver_for(ONE) is solvers.solver_for(TWO)
 
 
-def test_a_delegate_is_built_once(make, tmp_path):
-    """The same section has the same delegate; another section has another."""
+def test_a_plugin_is_built_once_for_the_same_options(make, tmp_path):
+    """Two sections with one plugin and the same options share it; other options make another."""
     (tmp_path / "www").mkdir()
-    how = DelegateSettings("webroot", (("webroot-path", str(tmp_path / "www")),))
-    web, other = SolverSection(HTTP_01, "a.example", how, INI), SolverSection(HTTP_01, "b.example", how, INI)
-    solvers = make(web, other)
-    assert solvers.solver_for(web) is solvers.solver_for(web)
-    assert solvers.solver_for(web).challenge_type == HTTP_01
+    one, same = (DelegateSettings("webroot", (("webroot-path", str(tmp_path / "www")),)) for _ in range(2))
+    sections = [
+        SolverSection(HTTP_01, f"{suffix}.example", method, INI)
+        for suffix, method in (("a", one), ("b", same), ("c", DelegateSettings("standalone")))
+    ]
+    first, second, third = map(make(*sections).solver_for, sections)
+    assert first is second
+    assert first is not third
+    assert first.challenge_type == third.challenge_type == HTTP_01
 
 
 def read(*sections):
@@ -83,7 +87,7 @@ def test_where_nothing_is_left_the_file_is_not_read(state):
 
 
 def test_stale_records_are_deleted_once_in_a_process(state, caplog):
-    """However many lineages one run renews, it tries once with each file; what cannot be read is said."""
+    """However many lineages one run renews, it tries once with each file; what cannot be read is logged."""
     state.write("presented-dead.json", {"nothing": "of use"})
     read_sections, times = read(ONE)
     for file in ("a.ini", "a.ini", "b.ini", "a.ini"):
@@ -93,7 +97,7 @@ def test_stale_records_are_deleted_once_in_a_process(state, caplog):
 
 
 def test_cleaning_up_raises_nothing(state, caplog):
-    """A file that cannot be read is somebody else's error to report; no renewal fails for stale records."""
+    """Where the file cannot be read, another call reports it; no renewal fails because of stale records."""
     state.write("presented-dead.json", {"presented": [], "since": 0})
 
     def broken():
@@ -104,7 +108,7 @@ def test_cleaning_up_raises_nothing(state, caplog):
 
 
 def test_a_living_run_is_left_alone(state):
-    """Its lock says that it lives."""
+    """Its lock shows that it is still running."""
     living = PublishedRecords(state)
     living.add([PublishedRecord("one.example.", "_acme-challenge.one.example.", "value", "127.0.0.1:1")])
     clean_up_stale(state, None, read(ONE)[0])
@@ -114,5 +118,5 @@ def test_a_living_run_is_left_alone(state):
 
 @pytest.mark.parametrize(("quiet", "stream"), [(True, None), (False, sys.stdout)])
 def test_quiet_waits_show_nothing(make, quiet, stream):
-    """--quiet is Certbot's own word for it."""
+    """--quiet is Certbot's own option."""
     assert (make(quiet=quiet).progress._stream is None) is (stream is None)

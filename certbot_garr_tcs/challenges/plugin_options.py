@@ -1,4 +1,4 @@
-"""Give another plugin its options, as it declares them, from the keys of a section."""
+"""Set another plugin's options from the keys of a section, with the types that the plugin declares."""
 
 from __future__ import annotations
 
@@ -6,22 +6,19 @@ import argparse
 import copy
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from certbot_garr_tcs.challenges.parsing import KEYS
-from certbot_garr_tcs.keys import could_be_secret, did_you_mean
+from certbot_garr_tcs.challenges.settings import KEYS
+from certbot_garr_tcs.keys import NO, YES, could_be_secret, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_YES = frozenset({"yes", "true", "on", "1"})
-_NO = frozenset({"no", "false", "off", "0"})
 
-
-class _RefusedError(Exception):
-    """argparse does not accept a value."""
+class _RejectedError(Exception):
+    """argparse rejected a value."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Remember what a plugin declares, and raise where argparse would end the program."""
+    """A parser that records what a plugin declares, and raises where argparse would end the program."""
 
     def __init__(self) -> None:
         super().__init__(add_help=False)
@@ -35,17 +32,16 @@ class _Parser(argparse.ArgumentParser):
         return action
 
     def error(self, message: str) -> NoReturn:
-        raise _RefusedError(message)
+        raise _RejectedError(message)
 
 
 def apply_options(
     plugin: str, plugin_class: Any, options: Mapping[str, str], namespace: argparse.Namespace
 ) -> list[str]:
-    """Set ``options`` on ``namespace`` with the types and actions that the plugin declares.
+    """Set ``options`` on ``namespace`` with the types and actions that the plugin declares; return every problem.
 
-    Certbot's own ``http-01-port`` and ``http-01-address`` are accepted too. What the section does not
-    name stays as Certbot has it. Returns every problem, one phrase each; what is quoted follows the rule of
-    ``keys.could_be_secret``.
+    Certbot's own ``http-01-port`` and ``http-01-address`` are accepted too. What the section does not name stays as
+    Certbot has it. No problem quotes what ``keys.could_be_secret``.
     """
     parser = _Parser()
     plugin_class.inject_parser_options(parser, plugin)
@@ -73,14 +69,14 @@ def apply_options(
 def _apply(parser: _Parser, key: str, action: argparse.Action, value: str, namespace: argparse.Namespace) -> list[str]:
     arguments = [f"--{key}={value}"]
     if action.nargs == 0:
-        if value.lower() not in _YES | _NO:
+        if value.lower() not in YES | NO:
             return [f"{key} is yes or no"]
-        arguments = [f"--{key}"] if value.lower() in _YES else []
+        arguments = [f"--{key}"] if value.lower() in YES else []
     if key not in ("webroot-path", "webroot-map"):  # these two act together, and are reset together
         _reset(namespace, action)
     try:
         parser.parse_args(arguments, namespace)
-    except _RefusedError:
+    except _RejectedError:
         return [f"{key} is not {_wanted(action)}"]
     except Exception as error:  # noqa: BLE001 - the action is the other plugin's code
         return [f"{key}: {without_secrets(str(error), [value]) or type(error).__name__}"]
@@ -94,7 +90,7 @@ def _reset(namespace: argparse.Namespace, *actions: argparse.Action) -> None:
 
 
 def _lift_required(parser: _Parser) -> list[str]:
-    """Let options be set one at a time; return those that must be there in the end."""
+    """Make required options optional, so that each can be parsed alone; return their keys."""
     keys = [key for key, action in parser.declared.items() if action.required]
     for key in keys:
         parser.declared[key].required = False
@@ -102,7 +98,7 @@ def _lift_required(parser: _Parser) -> list[str]:
 
 
 def without_secrets(text: str, values: Iterable[str]) -> str:
-    """Return another plugin's words without those values that it quotes and that could be secrets."""
+    """Replace those values that could be secrets in another plugin's text."""
     for value in values:
         if could_be_secret(value):
             text = text.replace(value, "…")
