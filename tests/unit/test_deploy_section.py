@@ -174,6 +174,26 @@ def test_every_preset_is_a_whole_target(preset, family):
     assert "{" not in "".join(str(output.path) for output in target.outputs)
 
 
+def test_on_rhel_every_file_of_a_preset_lies_in_a_folder_of_roots():
+    """None in a folder that its package gives to the service's user or group: what is written there is its own."""
+    targets = [read({"lineage": "x", "preset": name, "pkcs12-password-file": "/p"}, RHEL)[0] for name in PRESETS]
+    # As the packages have them: /etc/raddb/certs is its group's, /var/lib/pgsql/data and /etc/ejabberd the service's.
+    pki = {"/etc/pki/tls/certs", "/etc/pki/tls/private"}
+    own = {"/etc/haproxy/certs", "/etc/openldap/certs", "/etc/stunnel", "/etc/cups/ssl", "/etc/cockpit/ws-certs.d"}
+    keystores = {"/etc/jetty", "/etc/tomcat"}
+    grid = {"/etc/grid-security", "/etc/grid-security/xrd", "/etc/grid-security/storm-webdav"}
+    assert {str(output.path.parent) for target in targets for output in target.outputs} == pki | own | keystores | grid
+
+
+@pytest.mark.parametrize("family", [DEBIAN, RHEL])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_no_preset_starts_a_service_that_was_stopped(preset, family):
+    """Units are asked with systemctl's try- commands, which leave a stopped unit alone."""
+    keys = PRESETS[preset].keys_for(family, "x")
+    words = keys.get("reload", "").split()
+    assert words[:1] != ["systemctl"] or words[1] in ("try-reload-or-restart", "try-restart")
+
+
 def test_a_preset_yields_to_the_section():
     """Own keys win over the preset's; an empty value drops it."""
     target, problems = read({"preset": "nginx", "lineage": "x", "key": "/tls/x.key", "test": "", "mode": "0444"})
@@ -214,7 +234,8 @@ def test_one_section_serves_several_services_that_share_their_files():
     assert problems == []
     assert [str(output.path) for output in target.outputs] == ["/etc/ssl/certs/x.crt", "/etc/ssl/private/x.key"]
     assert target.tests == (("postfix", "check"), ("doveconf", "-n"))
-    assert target.reloads == (("systemctl", "reload", "postfix"), ("systemctl", "reload", "dovecot"))
+    reload = "systemctl", "try-reload-or-restart"
+    assert target.reloads == ((*reload, "postfix"), (*reload, "dovecot"))
     assert [(probe.port, probe.starttls) for probe in target.probes] == [(25, "smtp"), (993, None)]
     one, _ = read({**keys, "test": "true", "preset": "postfix, dovecot postfix"})
     assert one.tests == (("true",),)
