@@ -38,8 +38,9 @@ class CertbotInstaller(Installer):
         self._notify = notify
         self._handed: list[str] = []
         self.lineages = Lineages(self._renewal_dir)
+        environment = Environment(notify, lineage_of=self.lineages.holder_of)
         super().__init__(
-            state, targets, self.lineages.find, Environment(notify), own_files=OwnFiles(own, read), options=options
+            state, targets, self.lineages.find, environment, own_files=OwnFiles(own, read), options=options
         )
 
     def add(self, lineage: Any) -> str:

@@ -53,6 +53,11 @@ class Lineages:
         lineage = lineages.read_lineage(self._renewal_dir / f"{name}.conf")
         return None if lineage is None else LineageFiles(name, lineage.certificate.parent)
 
+    def holder_of(self, der: bytes) -> tuple[str, bool] | None:
+        """Return the name of the lineage that a certificate is of, and whether it is the current one there."""
+        lineage = lineages.holder_of(self._renewal_dir, der)
+        return (lineage.name, lineage.is_current(der)) if lineage else None
+
     def name_of(self, certificate: Path) -> str:
         """Return the name of the lineage that a certificate's path belongs to (``certbot install --cert-path``)."""
         name = certificate.parent.name

@@ -46,7 +46,20 @@ KEYS = (
 )
 """Every key that a section may have."""
 
-STARTTLS_PORTS = {25: "smtp", 587: "smtp", 143: "imap", 389: "ldap", 5432: "postgres"}
+STARTTLS_PORTS = {
+    21: "ftp",
+    25: "smtp",
+    110: "pop3",
+    119: "nntp",
+    143: "imap",
+    389: "ldap",
+    587: "smtp",
+    3306: "mysql",
+    4190: "sieve",
+    5222: "xmpp",
+    5269: "xmpp-server",
+    5432: "postgres",
+}
 """Ports where TLS never begins at once (IANA's registry of service names): the default there."""
 
 _COMMANDS = ("test", "reload")
@@ -105,7 +118,7 @@ def _probes(read: DeployKeys) -> tuple[Probe, ...]:
     for word in value.split():
         address = _host_and_port(word)
         if address is None:
-            read.wrong("probe", "is not host:port; write for example www.example.it:443 or [::1]:443")
+            read.wrong("probe", "is not host:port; write for example localhost:443 or [2001:db8::1]:443")
             continue
         host, port = address
         kind = starttls or STARTTLS_PORTS.get(port)

@@ -277,7 +277,8 @@ class TargetDeployer:
                 probe,
                 fingerprint,
                 names,
-                look=environment.fetch_certificate,
+                fetch_certificate=environment.fetch_certificate,
+                lineage_of=environment.lineage_of,
                 clock=environment.clock,
                 sleep=environment.sleep,
             )

@@ -18,7 +18,21 @@ HOLDS_KEY = frozenset({"key", "combined", "pkcs12"})
 KEY_FORMATS = ("pkcs8", "traditional")
 """PKCS#8 (RFC 5958), or the algorithm's own (RFC 8017 appendix A.1.2, RFC 5915)."""
 
-STARTTLS = ("smtp", "imap", "ldap", "postgres")
+STARTTLS = (
+    "smtp",
+    "lmtp",
+    "imap",
+    "pop3",
+    "sieve",
+    "nntp",
+    "ftp",
+    "xmpp",
+    "xmpp-server",
+    "ldap",
+    "postgres",
+    "mysql",
+    "mariadb",
+)
 """Protocols in which TLS begins after a few words in clear."""
 
 

@@ -134,6 +134,18 @@ def test_a_broken_config_fails_the_renewal_until_it_is_mended(practice_ca, certb
     assert "deployed to" not in certbot.run("renew").output
 
 
+def test_an_older_certificate_that_is_served_is_named(practice_ca, certbot, nginx):
+    """The reload does nothing: the error names the lineage of what is served, its serial and its expiry."""
+    certbot.use(practice_ca, nginx.section())
+    certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
+    old = certbot.certificate(NAME)
+    certbot.use(practice_ca, nginx.section(reload="true", **{"probe-timeout": "1"}))
+    result = certbot.run("renew", "--force-renewal", check=False)
+    assert result.returncode == 1
+    said = f"serves an older certificate of lineage {NAME} (serial {old.serial_number:x}, expires 2"
+    assert said in " ".join(result.output.split())
+
+
 def test_rollback_and_its_hold(practice_ca, certbot, nginx):
     """The deployment before the last comes back and stays, until there is a newer certificate."""
     certbot.use(practice_ca, nginx.section())

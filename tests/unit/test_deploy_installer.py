@@ -253,11 +253,10 @@ def test_a_reload_that_fails_twice_is_owed(deployed):
 def test_a_service_that_goes_on_with_the_old_certificate_is_found(deployed):
     """The reload says yes and the port still serves the old leaf: everything is put back."""
     old = deployed.lineages[LINEAGE]
-    new = deployed.put_lineage(material())
+    deployed.put_lineage(material())
     deployed.services["www"].deaf = True
-    with pytest.raises(DeployError, match=r"www:443 asked for .* serves SHA-256 .* and not .* \(after 2 s\)") as caught:
+    with pytest.raises(DeployError, match=r"www:443 asked for .* serves another certificate .* \(after 2 s\)"):
         deployed.process().converge(LINEAGE)
-    assert new.fingerprint[:16] in caught.value.message
     assert deployed.serves(old)
 
 
@@ -698,7 +697,7 @@ def test_a_target_without_files_is_reloaded_once(host):
     with pytest.raises(DeployError, match="no good"):
         host.process([target]).converge(LINEAGE)
     service.config_red = False
-    with pytest.raises(DeployError, match=r"serves SHA-256 .* \(after 2 s\)"):
+    with pytest.raises(DeployError, match=r"serves another certificate .* \(after 2 s\)"):
         host.process([target]).converge(LINEAGE)
 
 

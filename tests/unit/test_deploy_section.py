@@ -113,7 +113,7 @@ def test_the_other_keys_are_read_too():
         ({"probe": "www.example.it"}, "probe is not host:port"),
         ({"probe": "2001:db8::1:443"}, "probe is not host:port"),
         ({"probe": "www:70000"}, "probe is not host:port"),
-        ({"probe": "www:443", "probe-starttls": "pop3"}, "probe-starttls must be one of smtp, imap"),
+        ({"probe": "www:443", "probe-starttls": "telnet"}, "probe-starttls must be one of smtp, lmtp, imap"),
         ({"probe": "www:443", "probe-timeout": "0"}, "probe-timeout is no number of seconds above zero"),
         ({"probe-name": "www"}, "probe-name says how to probe, but not where"),
         ({"preset": "ngnix"}, "preset is none of nginx, apache, haproxy"),
@@ -151,7 +151,7 @@ def test_a_target_must_do_something():
 
 @pytest.mark.parametrize(
     ("port", "key", "expected"),
-    [(25, {}, "smtp"), (993, {}, None), (5432, {}, "postgres"), (25, {"probe-starttls": "none"}, None)],
+    [(25, {}, "smtp"), (993, {}, None), (3306, {}, "mysql"), (25, {"probe-starttls": "none"}, None)],
 )
 def test_starttls_follows_the_port(port, key, expected):
     """Where TLS never begins at once, STARTTLS is the default, and can be switched off."""
@@ -269,7 +269,7 @@ def test_two_targets_must_not_share_a_path():
         lambda: Output("cert", Path("/x"), 0o666),
         lambda: Probe("", 443),
         lambda: Probe("x", 0),
-        lambda: Probe("x", 443, "pop3"),
+        lambda: Probe("x", 443, "telnet"),
         lambda: Probe("x", 443, timeout_seconds=0),
     ],
 )
