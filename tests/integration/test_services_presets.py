@@ -42,7 +42,7 @@ class PresetSite(Site):
             elif key not in ("test", "reload"):
                 self.keys[key] = value
         if starttls:
-            del self.keys["probe"], self.keys["probe-timeout"]
+            self.section(probe_starttls=starttls)
 
     def path(self, kind):
         """Return the path of one of the files."""
