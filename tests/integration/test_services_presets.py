@@ -24,6 +24,7 @@ from certbot_garr_tcs.deploy.folders import open_place
 from certbot_garr_tcs.deploy.presets import DEBIAN, PRESETS
 from certbot_garr_tcs.deploy.section import target_from_keys
 from certbot_garr_tcs.deploy.targets import OUTPUTS
+from certbot_garr_tcs.errors import DeployError
 
 pytestmark = pytest.mark.integration
 
@@ -417,6 +418,18 @@ def test_the_first_and_the_renewed_certificate_are_served(service):
             assert owner == site.preset.get("owner", "root:root")
             holds_key = output.kind in ("key", "combined")
             assert stat.S_IMODE(status.st_mode) == int(site.preset.get("key-mode", "0600") if holds_key else "0644", 8)
+
+
+def test_freeradius_says_what_is_wrong_with_its_configuration():
+    """Its log is a file, as on Debian: the test prints to us, and the reason is in the error."""
+    with freeradius() as site:
+        old = site.served()
+        with (site.folder / "radiusd.conf").open("a") as config:
+            config.write("server other {\n  listen {\n    type = no-such-type\n  }\n}\n")
+        site.renew()
+        with pytest.raises(DeployError, match=r"exit status 1: .*no-such-type"):
+            site.process().converge(LINEAGE)
+        assert site.served() == old
 
 
 PROGRAMS = {
