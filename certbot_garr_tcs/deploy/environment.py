@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from certbot_garr_tcs.deploy.commands import Runner, run
 from certbot_garr_tcs.deploy.probe import Looker, served_leaf
-from certbot_garr_tcs.deploy.services import Runner, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
