@@ -11,7 +11,7 @@ from certbot_garr_tcs.deploy.systemd import UnitState, state_from, unit_command
 from certbot_garr_tcs.errors import DeployError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from certbot_garr_tcs.deploy.environment import Environment
     from certbot_garr_tcs.deploy.systemd import UnitCommand
@@ -28,15 +28,15 @@ _FIRST_LINE_SECONDS = 10.0
 class Service:
     """The service of one target, in one deployment.
 
-    ``stopped``: units that were not running when they should have been reloaded.
+    ``running``: units that the last ``reload`` found running; ``stopped``: those that are not, and are left alone.
     """
 
     def __init__(self, target: Target, environment: Environment) -> None:
         """Ask nothing yet."""
         self._target = target
         self._environment = environment
-        self._running: set[str] = set()
         self._probe_seconds = _PROBE_SECONDS
+        self.running: list[str] = []
         self.stopped: list[str] = []
 
     def test(self) -> None:
@@ -44,31 +44,32 @@ class Service:
         for command in self._target.tests:
             self._run(command, _COMMAND_SECONDS)
 
-    def reload(self, *, must_run: bool = False) -> None:
-        """Reload what is running. With ``must_run``, a unit that is not running is reloaded, too, and so an error.
+    def reload(self, must_run: Container[str] = ()) -> None:
+        """Reload what is running, and the units that ``must_run``, for which systemctl fails if they are not.
 
-        A stopped unit reads the files when it starts. It is not started here: it may be disabled, or a hook of
-        Certbot's starts it again.
+        Any other stopped unit reads the files when it starts. It is not started here: it may be disabled, or a hook
+        of Certbot's starts it again.
         """
-        self.stopped = []
+        self.running, self.stopped = [], []
         for command in self._target.reloads:
             of_units = unit_command(command)
             states = {unit: self._settled(of_units, unit) for unit in of_units.units} if of_units else {}
-            stopped = [] if must_run else [unit for unit, state in states.items() if state.is_stopped]
+            self.running += [unit for unit, state in states.items() if not state.is_stopped]
+            stopped = [unit for unit, state in states.items() if state.is_stopped and unit not in must_run]
             self.stopped += stopped
-            running = {unit: state for unit, state in states.items() if unit not in stopped}
-            self._running.update(running)
-            self._reload(command, of_units, running)
+            self._reload(command, of_units, {unit: state for unit, state in states.items() if unit not in stopped})
 
     def reload_again(self) -> None:
-        """Let what was running read the old files again; start what has ended over the new ones."""
+        """Let what is running read the old files again; start what was running, and has ended over the new ones."""
+        self.stopped = []
         for command in self._target.reloads:
             of_units = unit_command(command)
             states = {unit: self._state(of_units, unit) for unit in of_units.units} if of_units else {}
             ended = {unit: state for unit, state in states.items() if state.is_stopped}
             for unit, state in ended.items():
-                if of_units and unit in self._running:
+                if of_units and unit in self.running:
                     self._run_reload(of_units.start(unit), [unit], restart_seconds=state.start_limit_seconds)
+            self.stopped += [unit for unit in ended if unit not in self.running]
             self._reload(command, of_units, {unit: state for unit, state in states.items() if unit not in ended})
 
     def _reload(self, command: Sequence[str], of_units: UnitCommand | None, running: dict[str, UnitState]) -> None:
@@ -154,7 +155,7 @@ class Service:
         return report
 
 
-def _hint(units: Iterable[str]) -> str:
+def _hint(units: Sequence[str]) -> str:
     names = " ".join(units)
     if names:
         return f"Run: systemctl status {names}; its journal says more: journalctl -e -u {' -u '.join(units)}"

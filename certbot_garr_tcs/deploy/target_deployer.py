@@ -145,12 +145,15 @@ class TargetDeployer:
     # from the files to the service
 
     def stage(self, bundle: CertificateBundle, *, end_hold: bool = False) -> StagedDeployment | None:
-        """Check, test, write, test; ``None`` where there is nothing to do. After an error the files are as before."""
+        """Check, test, write, test; ``None`` where there is nothing to do. After an error the files are as before.
+
+        ``end_hold``: the administrator wants this certificate now, whatever was before.
+        """
         with self._errors_named():
             self._adopt_record()
             former = self._storage.records.read(self.target)
-            if end_hold and former.hold:
-                former = replace(former, hold="", inputs="")
+            if end_hold and (former.hold or former.running):
+                former = replace(former, hold="", inputs="" if former.hold else former.inputs, running=[])
         with self._errors_named(former):
             plan = make_plan(self.target, bundle, former, self._own_files)
             if plan.is_up_to_date:
@@ -273,20 +276,20 @@ class TargetDeployer:
     def finish(self, staged: StagedDeployment) -> None:
         """Reload, probe, commit. An error puts everything back, reloads and probes the old state, and says so.
 
-        A stopped unit is no error, unless its last reload was ours, and was not ended: then it may have stopped it.
+        A stopped unit is no error, unless it was a reload of ours that stopped it.
         """
         transaction, record = staged.transaction, staged.record
         try:
             if transaction is not None:
                 transaction.mark_reloading()
-            self._service.reload(must_run=staged.former.reload_owed)
+            self._service.reload(must_run=staged.former.running)
             self._service.probe(staged.fingerprint, staged.names)
         except DeployError as error:
             with self._errors_named(staged.former):
                 raise self._back(staged, error) from error
         except BaseException:
             if transaction is not None:
-                self._storage.records.mark_reload_pending(self.identity)
+                self._storage.records.mark_reload_pending(self.identity, self._service.running, staged.former)
                 transaction.roll_back()
             raise
         with self._errors_named():
@@ -323,7 +326,7 @@ class TargetDeployer:
             self._service.probe(staged.former.fingerprint, staged.names)
         except DeployError as later:
             with contextlib.suppress(GarrTcsError, OSError):
-                self._storage.records.mark_reload_pending(self.identity)
+                self._storage.records.mark_reload_pending(self.identity, self._service.running, staged.former)
             how = "fails in the same way" if later.message == error.message else f"fails: {later.message}"
             return DeployError(f"{undone.message}, but the service with them {how}", undone.hint)
         return undone
@@ -363,6 +366,7 @@ class TargetDeployer:
             failed = replace(
                 former,
                 reload_owed=written.reload_owed,
+                running=written.running,
                 outcome=outcomes.FAILED,
                 error=error.message,
                 failures=written.failures + 1,
