@@ -112,7 +112,7 @@ class TargetDeployer:
             record = self._storage.records.read(self.target)
             if not record.hold or record.hold != lineage.bundle.fingerprint:
                 return False
-            text = f"{self.target.title} is held at what certbot rollback brought back"
+            text = f"{self.target.title} is held at what a rollback brought back"
             until = f"until lineage {self.target.lineage} has a newer certificate; {self._install} ends the hold"
             leaf = self._leaf_on_disk()
             if leaf is None:

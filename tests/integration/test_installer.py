@@ -145,7 +145,7 @@ def test_rollback_and_its_hold(practice_ca, certbot, nginx):
     certbot.run("rollback", "-n", "-i", "garr-tcs")
     assert nginx.served() == before
     held = certbot.run("renew")
-    assert "is held at what certbot rollback brought back" in held.output
+    assert "is held at what a rollback brought back" in held.output
     assert nginx.served() == before
     twice = certbot.run("rollback", "-n", "-i", "garr-tcs", check=False)
     assert twice.returncode == 1

@@ -366,7 +366,7 @@ def test_a_hold_ends_before_the_held_certificate_does(host):
     roll_back(host)
     host.seconds = 22 * DAY_SECONDS
     host.process().converge(LINEAGE)
-    assert "is held at what certbot rollback brought back, until" in host.warned[-1]
+    assert "is held at what a rollback brought back, until" in host.warned[-1]
     host.seconds = 24 * DAY_SECONDS
     with pytest.raises(DeployError, match=r"is held .* expires at .*; the hold ends in 2.0 days, .*certbot renew"):
         host.process().converge(LINEAGE)

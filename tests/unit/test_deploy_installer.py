@@ -492,7 +492,7 @@ def test_rollback_brings_back_the_former_deployment_and_holds_it(deployed):
     deployed.process().converge(LINEAGE)
     assert deployed.warned == [
         (
-            "[deploy www] is held at what certbot rollback brought back, until lineage www.example.it has a newer "
+            "[deploy www] is held at what a rollback brought back, until lineage www.example.it has a newer "
             "certificate; certbot install -i garr-tcs --cert-name www.example.it ends the hold"
         )
     ]
