@@ -191,6 +191,23 @@ def test_a_service_that_we_have_stopped_is_no_stopped_one(tmp_path, is_first):
     assert record_of(host).running == []
 
 
+def test_an_interrupt_does_not_forget_what_was_running(tmp_path):
+    """Control-C while it restarts may leave it down."""
+    host, unit = with_unit(tmp_path, "restart", RUNNING)
+
+    def interrupted():
+        unit.state = FAILED
+        raise KeyboardInterrupt
+
+    unit.start, start = interrupted, unit.start
+    with pytest.raises(KeyboardInterrupt):
+        host.process().converge(LINEAGE)
+    assert record_of(host).running == ["www"]
+    unit.start = start
+    host.process().converge(LINEAGE)
+    assert host.serves(host.lineages[LINEAGE])
+
+
 def test_a_wrong_name_of_a_unit_does_not_count_as_stopped_by_us(tmp_path):
     """Corrected later, the unit is stopped, and gets its files."""
     host, _ = with_unit(tmp_path)
