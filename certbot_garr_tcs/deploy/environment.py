@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from certbot_garr_tcs.deploy.services import Runner, run
+from certbot_garr_tcs.deploy.commands import Runner, run
 from certbot_garr_tcs.deploy.tls_client import fetch_certificate
 
 if TYPE_CHECKING:

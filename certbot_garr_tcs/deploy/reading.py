@@ -37,9 +37,10 @@ class LineageFiles:
 class Lineages:
     """Certbot's lineages, by name: from what Certbot hands over, else from its renewal directory."""
 
-    def __init__(self, renewal_dir: Path) -> None:
-        """Read nothing yet."""
+    def __init__(self, renewal_dir: Path, options: str = "-i garr-tcs") -> None:
+        """Read nothing yet. ``options``: see ``Installer``."""
         self._renewal_dir = renewal_dir
+        self._options = options
         self._live: dict[str, Path] = {}
 
     def add(self, name: str, live: Path) -> None:
@@ -65,6 +66,6 @@ class Lineages:
         if lineage is None or lineage.certificate.resolve() != certificate.resolve():
             raise DeployError(
                 f"{certificate} is of no lineage, and targets name lineages",
-                "Run: certbot install -i garr-tcs --cert-name NAME (certbot certificates shows the names)",
+                f"Run: certbot install {self._options} --cert-name NAME (certbot certificates shows the names)",
             )
         return name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from certbot_garr_tcs.deploy.keys import DeployKeys
@@ -107,7 +108,7 @@ def _host_and_port(value: str) -> tuple[str, int] | None:
 def _probes(read: DeployKeys) -> tuple[Probe, ...]:
     value = read.text("probe")
     starttls = read.one_of("probe-starttls", (*STARTTLS, "none"))
-    timeout_seconds = read.seconds("probe-timeout", 30.0)
+    timeout_seconds = read.seconds("probe-timeout")
     server_name = read.text("probe-name")
     if value is None:
         for key in ("probe-starttls", "probe-name", "probe-timeout"):
@@ -122,7 +123,10 @@ def _probes(read: DeployKeys) -> tuple[Probe, ...]:
             continue
         host, port = address
         kind = starttls or STARTTLS_PORTS.get(port)
-        probes.append(Probe(host, port, None if kind == "none" else kind, server_name, timeout_seconds))
+        probe = Probe(host, port, None if kind == "none" else kind, server_name, has_default_timeout=True)
+        probes.append(
+            replace(probe, timeout_seconds=timeout_seconds, has_default_timeout=False) if timeout_seconds else probe
+        )
     return tuple(probes)
 
 
@@ -216,7 +220,7 @@ def target_from_keys(
         follow_symlinks=read.flag("follow-symlinks") or False,
         tests=read.commands("test"),
         reloads=read.commands("reload"),
-        command_timeout_seconds=read.seconds("command-timeout", 60.0),
+        command_timeout_seconds=read.seconds("command-timeout"),
         probes=_probes(read),
     )
     if not read.problems and not (outputs or target.reloads):

@@ -146,6 +146,19 @@ def test_an_older_certificate_that_is_served_is_named(practice_ca, certbot, ngin
     assert said in " ".join(result.output.split())
 
 
+def test_what_a_command_prints_reaches_neither_terminal_nor_log_raw(practice_ca, certbot, nginx):
+    """A service's user decides what the test of its configuration prints: titles of windows, lines over others."""
+    evil = r"\033]0;title\007\033[2J\r\342\200\256fake\r\n"
+    certbot.use(practice_ca, nginx.section(test=f"sh -c 'printf \"{evil}\"; exit 1'"))
+    result = certbot.run("run", "-n", "--garr-tcs", "-d", NAME, check=False)
+    assert result.returncode == 1
+    assert "exit status 1: fake; it failed before we came, too" in " ".join(result.output.split())
+    log = (certbot.logs_dir / "letsencrypt.log").read_bytes().decode()
+    for letter in "\x1b\r\x07\u202e":
+        assert letter not in result.output
+        assert letter not in log
+
+
 def test_rollback_and_its_hold(practice_ca, certbot, nginx):
     """The deployment before the last comes back and stays, until there is a newer certificate."""
     certbot.use(practice_ca, nginx.section())
@@ -156,8 +169,9 @@ def test_rollback_and_its_hold(practice_ca, certbot, nginx):
     assert undone != before
     certbot.run("rollback", "-n", "-i", "garr-tcs")
     assert nginx.served() == before
-    held = certbot.run("renew")
-    assert "is held at what certbot rollback brought back" in held.output
+    for quiet in ([], ["-q"]):
+        held = certbot.run("renew", *quiet)
+        assert held.output.count("is held at what a rollback brought back") == 1
     assert nginx.served() == before
     twice = certbot.run("rollback", "-n", "-i", "garr-tcs", check=False)
     assert twice.returncode == 1

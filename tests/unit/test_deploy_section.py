@@ -45,7 +45,7 @@ def test_the_section_of_the_manual_is_read_whole():
         group="ssl-cert",
         tests=(("nginx", "-t"),),
         reloads=(("sh", "-c", "systemctl reload nginx"),),
-        probes=(Probe("www.example.it", 443),),
+        probes=(Probe("www.example.it", 443, has_default_timeout=True),),
     )
     assert target.title == "[deploy www]"
 
@@ -109,6 +109,19 @@ def test_the_other_keys_are_read_too():
         ({"mkdir": "maybe"}, "mkdir must be yes or no"),
         ({"test": "nginx -t 'x"}, "test quotes do not match"),
         ({"reload": "nginx -t && reload"}, "reload && needs a shell, and none is used"),
+        ({"reload": "nginx -t $CONF"}, "reload $ needs a shell, and none is used; quote it, or write sh -c"),
+        ({"reload": 'nginx -c "$CONF"'}, "reload $ needs a shell"),
+        ({"reload": 'nginx -c "a`b`"'}, "reload ` needs a shell"),
+        ({"reload": 'nginx -c "\\$CONF"'}, "reload $ needs a shell"),
+        ({"test": "nginx -t >/dev/null"}, "test > needs a shell"),
+        ({"test": "nginx -t 2>&1"}, "test >& needs a shell"),
+        ({"test": "cat /etc/nginx/*.conf"}, "test * needs a shell"),
+        ({"test": "nginx -T|grep ssl"}, "test | needs a shell"),
+        ({"test": "nginx -t; true"}, "test ; needs a shell"),
+        ({"test": "nginx -t &"}, "test & needs a shell"),
+        ({"test": "true `hostname`"}, "test ` needs a shell"),
+        ({"test": "~/bin/check"}, "test ~ needs a shell"),
+        ({"test": "LC_ALL=C nginx -t"}, "test NAME=value needs a shell"),
         ({"reload": "''"}, "reload names no command"),
         ({"probe": "www.example.it"}, "probe is not host:port"),
         ({"probe": "2001:db8::1:443"}, "probe is not host:port"),
@@ -147,6 +160,22 @@ def test_a_target_must_do_something():
     target, problems = read({"lineage": "x", "reload": "systemctl reload nginx"})
     assert problems == []
     assert target.outputs == ()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("sh -c 'nginx -t && echo $HOME > /tmp/x'", ("sh", "-c", "nginx -t && echo $HOME > /tmp/x")),
+        ('echo "a; b | c > *"', ("echo", "a; b | c > *")),
+        ("echo \\$HOME \\*", ("echo", "$HOME", "*")),
+        ("run --name=a~b x=1 http://localhost/?a", ("run", "--name=a~b", "x=1", "http://localhost/?a")),
+    ],
+)
+def test_what_is_quoted_for_a_shell_is_fine(command, words):
+    """A shell would pass on the same words."""
+    target, problems = read({**LEAST, "test": command})
+    assert problems == []
+    assert target.tests == (words,)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from certbot_garr_tcs.errors import GarrTcsError, printable
+from certbot_garr_tcs.errors import GarrTcsError, printable, printable_end
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,7 @@ from certbot_garr_tcs.errors import GarrTcsError, printable
         ("it failed", "", "it failed"),
         ("it failed", "Do this.", "it failed. Do this."),
         ("it failed.", "Do this.", "it failed. Do this."),
+        ("leave out ..", "Do this.", "leave out .. Do this."),
         ("it\n  failed", "Do\nthis.", "it failed. Do this."),
     ],
 )
@@ -46,4 +47,20 @@ def test_a_question_ends_by_itself():
 def test_foreign_text_is_made_printable(text, limit, line):
     """What a CA or a command says cannot move the cursor, forge a line or fill the screen."""
     assert printable(text, limit) == line
+    assert len(line) <= limit
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "line"),
+    [
+        ("two\r\nlines", 200, "two lines"),
+        ("\x1b[2J\x1b]0;title\x07\x1b[31mred\u202e\x1b[0m", 200, "red"),
+        ("x" * 10, 10, "x" * 10),
+        ("ab" + "x" * 9, 10, f"…{'x' * 9}"),
+        ("word " * 4_000_000, 10, "…word word"),
+    ],
+)
+def test_the_end_of_a_foreign_text_is_made_printable(text, limit, line):
+    """A command says at the end why it fails."""
+    assert printable_end(text, limit) == line
     assert len(line) <= limit

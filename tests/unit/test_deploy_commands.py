@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from certbot_garr_tcs.deploy import services
-from certbot_garr_tcs.deploy.services import CommandRed, _environment, run
+from certbot_garr_tcs.deploy import commands
+from certbot_garr_tcs.deploy.commands import CommandFailedError, _environment, run
 from certbot_garr_tcs.errors import DeployError
 
 
@@ -38,7 +38,7 @@ def test_a_green_command_says_nothing():
 
 def test_a_red_command_tells_what_it_said():
     """Exit status and the end of the output, both streams, are in one line of the error."""
-    with pytest.raises(CommandRed, match=r"exit status 3: …(x*) out err\. Run it by hand") as caught:
+    with pytest.raises(CommandFailedError, match=r"exit status 3: …(x*) out err\. Run it by hand") as caught:
         run(python("import sys; print('x' * 9999); print('out', flush=True); sys.stderr.write('err'); sys.exit(3)"), 30)
     assert len(str(caught.value)) < 1000
     assert "\n" not in str(caught.value)
@@ -46,9 +46,9 @@ def test_a_red_command_tells_what_it_said():
 
 def test_a_silent_or_killed_command_is_told_too():
     """A command without output, and one that a signal ended, are named with their end."""
-    with pytest.raises(CommandRed, match=r"^false: exit status 1\. Run"):
+    with pytest.raises(CommandFailedError, match=r"^false: exit status 1\. Run"):
         run(["false"], 30)
-    with pytest.raises(CommandRed, match=r"ended by signal 9"):
+    with pytest.raises(CommandFailedError, match=r"ended by signal 9"):
         run(python("import os; os.kill(os.getpid(), 9)"), 30)
 
 
@@ -56,13 +56,13 @@ def test_a_missing_command_is_not_a_red_one():
     """What cannot be run is another error than a test that says no."""
     with pytest.raises(DeployError, match=r"cannot run /no/such -t: No such file or directory") as caught:
         run(["/no/such", "-t"], 30)
-    assert not isinstance(caught.value, CommandRed)
+    assert not isinstance(caught.value, CommandFailedError)
 
 
 @pytest.mark.parametrize("deaf", [False, True])
 def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path, monkeypatch, deaf):
     """Time is up: the whole process group goes, also where it ignores SIGTERM."""
-    monkeypatch.setattr(services, "_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(commands, "_GRACE_SECONDS", 0.2)
     pids = tmp_path / "pids"
     ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" if deaf else ""
     code = (
@@ -78,11 +78,44 @@ def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path, monkeypatch
     assert all(gone(pid) for pid in pids.read_text().split())
 
 
+def test_a_command_that_prints_without_end_is_ended(tmp_path):
+    """Nothing of it is kept but the end; a whole disk of it would be, in a file."""
+    code = "import os, sys\nwhile True: os.write(1, b'no end ' * 9999)"
+    with pytest.raises(
+        DeployError, match=r"printed more than 16 MiB, and was ended: ….*no end.*\. Run it by"
+    ) as caught:
+        run(python(code), 60)
+    assert len(str(caught.value)) < 1000
+    assert not isinstance(caught.value, CommandFailedError)
+
+
+def test_what_a_command_prints_cannot_reach_the_terminal_raw(capfd):
+    """Escapes, carriage returns and letters that turn the line round are the service's user's to print."""
+    evil = "\x1b]0;title\x07\x1b[2J\rfake: ok\u202egnp\x9b1m\x00\x08"
+    with pytest.raises(CommandFailedError) as caught:
+        run(python(f"import sys; sys.stdout.buffer.write({evil.encode()!r}); sys.exit(1)"), 30)
+    assert str(caught.value).isprintable()
+    assert str(caught.value).endswith("exit status 1: fake: ok gnp 1m. Run it by hand, and correct what it names.")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_end_of_the_output_is_returned():
+    """What systemctl show prints is read by us."""
+    assert run(python("print('x' * 9999); print('A=b')"), 30).splitlines()[-1] == "A=b"
+
+
+def test_somebody_hears_that_a_command_still_runs():
+    """For a restart of minutes."""
+    heard = []
+    run(["sleep", "0.3"], 30, lambda: heard.append(1))
+    assert heard
+
+
 def test_a_daemon_that_keeps_the_output_open_does_not_hold_us_up(tmp_path):
     """A reload may start a daemon that inherits its output and lives on."""
     pid = tmp_path / "pid"
     started = time.monotonic()
-    run(["sh", "-c", f"sleep 30 & echo $! > {pid}"], 20)
+    assert run(["sh", "-c", f"sleep 30 & echo $! | tee {pid}; exec sleep 0.2"], 20) == pid.read_text()
     assert time.monotonic() - started < 10
     os.kill(int(pid.read_text()), signal.SIGKILL)
 
