@@ -69,18 +69,16 @@ def test_hooks_that_stop_and_start_the_server(practice_ca, certbot, nginx):
     certbot.use(practice_ca, nginx.section())
     certbot.run("run", "-n", "--garr-tcs", "-d", NAME, env=nginx.env)
     nginx.systemctl("start", "nginx")
-    for _ in range(2):
-        hooks = ("--pre-hook", "systemctl stop nginx", "--post-hook", "systemctl start nginx")
-        result = certbot.run("renew", "--force-renewal", *hooks, env=nginx.env)
-        assert "nginx is not running" in " ".join(result.output.split())
-        assert nginx.is_running
-        assert nginx.served() == current(certbot)
+    hooks = ("--pre-hook", "systemctl stop nginx", "--post-hook", "systemctl start nginx")
+    result = certbot.run("renew", "--force-renewal", *hooks, env=nginx.env)
+    assert "nginx is not running" in " ".join(result.output.split())
+    assert nginx.is_running
+    assert nginx.served() == current(certbot)
 
 
-@pytest.mark.parametrize("verb", ["restart", "try-restart", "reload-or-restart"])
-def test_a_disabled_server_is_not_started(practice_ca, certbot, nginx, verb):
+def test_a_disabled_server_is_not_started(practice_ca, certbot, nginx):
     """Whoever stopped it had a reason."""
-    certbot.use(practice_ca, nginx.section(reload=f"systemctl {verb} nginx"))
+    certbot.use(practice_ca, nginx.section(reload="systemctl restart nginx"))
     certbot.run("run", "-n", "--garr-tcs", "-d", NAME, env=nginx.env)
     certbot.run("renew", "--force-renewal", env=nginx.env)
     assert not nginx.is_running

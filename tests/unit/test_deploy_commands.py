@@ -104,6 +104,11 @@ def test_the_end_of_the_output_is_returned():
     assert run(python("print('x' * 9999); print('A=b')"), 30).splitlines()[-1] == "A=b"
 
 
+def test_what_was_printed_last_is_not_lost():
+    """The command ends while we are elsewhere."""
+    assert run(["sh", "-c", "echo first; sleep 0.2; echo last"], 30, lambda: time.sleep(0.6)) == "first\nlast\n"
+
+
 def test_somebody_hears_that_a_command_still_runs():
     """For a restart of minutes."""
     heard = []

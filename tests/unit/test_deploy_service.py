@@ -315,6 +315,7 @@ def test_another_command_that_restarts_gets_minutes_too(tmp_path):
         ("systemctl --no-block -q --job-mode=fail try-restart a", ["a"]),
         ("systemctl --machine=web reload a", ["a"]),
         ("systemctl -M web reload a", None),
+        ("systemctl --root=/mnt reload a", None),
         ("systemctl kill -s HUP a", None),
         ("systemctl start a", None),
         ("systemctl daemon-reload", None),
