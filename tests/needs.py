@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from matrix import Entry
 
 # Where tests/packages.sh unpacks what cannot be installed beside another package.
-_UNPACKED = str(Path(__file__).parents[1] / ".cache" / "unpacked" / "usr" / "sbin")
+_ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
+_UNPACKED = str(_ROOT / ".cache" / "unpacked" / "usr" / "sbin")
 _SYSTEM = ("/usr/sbin", "/usr/local/sbin", "/sbin", _UNPACKED)
 
 

@@ -128,7 +128,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             },
         ),
         "slapd": Preset(
-            "packages slapd of Debian 12, openldap-servers of RHEL; slapd reads its files as its own user, at start",
+            "packages slapd of Debian 12, openldap-servers of RHEL 8; slapd reads its files as its own user, at start",
             {"test": "slaptest -Q -u", **_restart("slapd")},
             {
                 "fullchain": "/etc/ldap/{lineage}.crt",
