@@ -170,6 +170,22 @@ def test_the_served_certificate_is_fetched(leaf, protocol, steps, in_pieces):
         assert server.names == [NAME]
 
 
+def test_a_server_that_prefers_no_certificate_shows_one(leaf):
+    """Postfix may choose a cipher without a certificate, where a client offers one."""
+
+    def talk(sock):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        leaf.configure_cert(context)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers("aNULL:ALL:@SECLEVEL=0")
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+        with context.wrap_socket(sock, server_side=True) as tls:
+            tls.recv(1)
+
+    with Server(talk) as server:
+        assert fetch_certificate(Probe("127.0.0.1", server.port), NAME, 5) == der_of(leaf)
+
+
 def say(text):
     """Return a talk that says this, whatever is said to it."""
 
