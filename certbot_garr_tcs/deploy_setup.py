@@ -33,13 +33,15 @@ class CertbotInstaller(Installer):
         read = [path for target in targets for path in (target.source, target.pkcs12_password_file) if path]
         default = configuration.default_path(config.config_dir)
         self._file = settings.path if settings else default
-        options = "-i garr-tcs" if self._file == default else f"-i garr-tcs --garr-tcs-config {self._file}"
+        self._file_option = "" if self._file == default else f" --garr-tcs-config {self._file}"
+        options = f"-i garr-tcs{self._file_option}"
         self._renewal_dir = Path(config.renewal_configs_dir)
         self._notify = notify
         self._handed: list[str] = []
-        self.lineages = Lineages(self._renewal_dir)
+        self.lineages = Lineages(self._renewal_dir, options)
+        environment = Environment(notify, lineage_of=self.lineages.holder_of)
         super().__init__(
-            state, targets, self.lineages.find, Environment(notify), own_files=OwnFiles(own, read), options=options
+            state, targets, self.lineages.find, environment, own_files=OwnFiles(own, read), options=options
         )
 
     def add(self, lineage: Any) -> str:
@@ -99,8 +101,8 @@ class CertbotInstaller(Installer):
         return GarrTcsError(
             f"the certificate of lineage {lineage.name} was issued without {', '.join(missing)}, and is in use: its "
             "renewals do not ask for the missing names again",
-            f"See in the CA's portal why, then run: certbot run --garr-tcs --cert-name {lineage.name} "
-            f"-d {','.join(wanted)}",
+            f"See in the CA's portal why, then run: certbot run --garr-tcs{self._file_option} "
+            f"--cert-name {lineage.name} -d {','.join(wanted)}",
         )
 
     def _issued(self) -> lineages.Lineage | None:

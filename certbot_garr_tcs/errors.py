@@ -28,6 +28,12 @@ def printable(text: str, limit: int = 200) -> str:
     return line if len(line) <= limit and len(text) <= 8 * limit else f"{line[: limit - 1].rstrip()}…"
 
 
+def printable_end(text: str, limit: int) -> str:
+    """Return the end of a text that comes from outside, as ``printable`` does its beginning; ``…`` stands before it."""
+    line = _one_line(_ESCAPE_SEQUENCES.sub("", text[-8 * limit :]))
+    return line if len(line) <= limit and len(text) <= 8 * limit else f"…{line[1 - limit :].lstrip()}"
+
+
 class GarrTcsError(Exception):
     """Say what failed and what to do next, in one line.
 
@@ -41,7 +47,7 @@ class GarrTcsError(Exception):
         self.message = _one_line(message)
         self.hint = _one_line(hint)
         # A message may end with the question "did you mean …?".
-        ended = self.message if self.message.endswith("?") else f"{self.message.rstrip('.')}."
+        ended = self.message if self.message.endswith(("?", ".")) else f"{self.message}."
         super().__init__(f"{ended} {self.hint}" if self.hint else self.message)
 
 

@@ -78,6 +78,10 @@ class Lineage:
         ours, other = _read_certificate(self.certificate), _read_certificate(certificate)
         return ours is not None and other is not None and _issuer(ours) == _issuer(other)
 
+    def is_current(self, der: bytes) -> bool:
+        """Tell whether this is its current certificate."""
+        return _read_der(self.certificate) == der
+
     def was_issued_since(self, since: float) -> bool:
         """Tell whether the certificate was written at or after a time as of files."""
         try:
@@ -111,6 +115,13 @@ def _read_certificate(path: Path) -> Certificate | None:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError):
         return None
+
+
+def _read_der(path: Path) -> bytes | None:
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
+
+    certificate = _read_certificate(path)
+    return certificate.public_bytes(Encoding.DER) if certificate else None
 
 
 def _issuer(certificate: Certificate) -> list[str]:
@@ -222,11 +233,14 @@ def replaceable(renewal_dir: Path, cert_name: str | None, names: Iterable[str]) 
 
 def holder(renewal_dir: Path, path: Path) -> Lineage | None:
     """Return the lineage that a certificate belongs to, today or in its archive; ``None`` where none has it."""
-    wanted = _read_certificate(path)
-    if wanted is None:
-        return None
+    der = _read_der(path)
+    return holder_of(renewal_dir, der) if der else None
+
+
+def holder_of(renewal_dir: Path, der: bytes) -> Lineage | None:
+    """Return the lineage that a certificate belongs to, as ``holder`` does."""
     for lineage in read_lineages(renewal_dir):
         archive = lineage.certificate.resolve().parent
-        if any(_read_certificate(version) == wanted for version in sorted(archive.glob("cert*.pem"))):
+        if any(_read_der(version) == der for version in sorted(archive.glob("cert*.pem"))):
             return lineage
     return None

@@ -6,6 +6,7 @@ import functools
 import os
 import shutil
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,10 @@ from matrix import interpreter
 if TYPE_CHECKING:
     from matrix import Entry
 
-_SYSTEM = ("/usr/sbin", "/usr/local/sbin", "/sbin")
+# Where tests/packages.sh unpacks what cannot be installed beside another package.
+_ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
+_UNPACKED = str(_ROOT / ".cache" / "unpacked" / "usr" / "sbin")
+_SYSTEM = ("/usr/sbin", "/usr/local/sbin", "/sbin", _UNPACKED)
 
 
 def need(present: bool, what: str) -> None:

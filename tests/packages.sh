@@ -23,9 +23,21 @@ remove_policy() {
     fi
 }
 
+# Debian has one FTP server a machine: the second is unpacked, and tests/needs.py finds it there.
+unpack() {
+    unpacked=$here/../.cache/unpacked
+    [ ! -x "$unpacked/usr/sbin/vsftpd" ] || return 0
+    mkdir -p "$unpacked"
+    (cd "$unpacked" && apt-get -o APT::Sandbox::User=root download -qq vsftpd && dpkg-deb -x vsftpd_*.deb . &&
+        rm vsftpd_*.deb) || echo "packages: vsftpd could not be unpacked; the test that needs it says so"
+}
+
 # A run that was killed by KILL left it behind, and no daemon would start when its package is installed.
 remove_policy
-[ -n "$missing" ] || exit 0
+if [ -z "$missing" ]; then
+    unpack
+    exit 0
+fi
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "packages: this is no Debian; tests that need$missing say so"
     exit 0
@@ -50,3 +62,4 @@ export DEBIAN_FRONTEND=noninteractive
 $as_root apt-get update -qq
 # shellcheck disable=SC2086  # one word a package
 $as_root apt-get install -qq -y --no-install-recommends $missing >/dev/null
+unpack

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from pki import NOW_SECONDS, files_of
+from units import Systemctl
 
 from certbot_garr_tcs.deploy.certificate import load_certificates
+from certbot_garr_tcs.deploy.commands import CommandFailedError
 from certbot_garr_tcs.deploy.environment import Environment
 from certbot_garr_tcs.deploy.files import Folder
 from certbot_garr_tcs.deploy.installer import Installer
-from certbot_garr_tcs.deploy.services import CommandRed
 from certbot_garr_tcs.deploy.targets import Output, Probe, Target
 from certbot_garr_tcs.errors import DeployError
 from certbot_garr_tcs.state import StateFolder
@@ -78,11 +79,11 @@ class Service:
         """Do as a service's own command would."""
         self.calls.append(verb)
         if verb == "test" and (self.config_red or self.on_disk() is None):
-            raise CommandRed(f"test {self.name}: exit status 1: no good", "Mend it.")
-        if verb == "reload":
+            raise CommandFailedError(f"test {self.name}: exit status 1: no good", "Mend it.")
+        if verb in {"reload", "restart"}:
             if self.reload_red:
                 self.reload_red -= 1
-                raise CommandRed(f"reload {self.name}: exit status 1: no", "Mend it.")
+                raise CommandFailedError(f"reload {self.name}: exit status 1: no", "Mend it.")
             if not self.deaf:
                 self.served = self.on_disk()
 
@@ -102,18 +103,32 @@ class Host:
         self.warned = []
         self.seconds = 0.0
         self.now_seconds = None
+        self.systemctl = Systemctl({})
 
     @property
     def state(self):
         """Return the state folder."""
         return StateFolder(self.work)
 
-    def run(self, command, timeout_seconds):
-        """Run a command of a service."""
+    def run(self, command, timeout_seconds, while_waiting=None):
+        """Run a command of a service, which prints nothing, or of systemd."""
         assert timeout_seconds > 0
+        if command[0] == "systemctl":
+            return self.run_systemctl(command)
         if command[1] not in self.services:
             raise DeployError(f"cannot run {command[0]}: No such file or directory", "Install it.")
         self.services[command[1]].command(command[0])
+        return ""
+
+    def run_systemctl(self, command):
+        """Return what systemctl prints."""
+        if self.systemctl is None:
+            status, text = 1, "System has not been booted with systemd as init system (PID 1). Can't operate."
+        else:
+            status, text = self.systemctl(command[1:])
+        if status:
+            raise CommandFailedError(f"{' '.join(command)}: exit status {status}: {text}", "Run it by hand.")
+        return text
 
     def look(self, probe, server_name, timeout_seconds):
         """Return what a service serves."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Callable
 from zope.interface.verify import verifyObject
 
 from certbot_garr_tcs.challenges.interfaces import ISolver
-from certbot_garr_tcs.challenges.published import PublishedRecords, any_on_disk
 from certbot_garr_tcs.challenges.progress import Progress
+from certbot_garr_tcs.challenges.published import PublishedRecords, any_on_disk
 from certbot_garr_tcs.challenges.routing import best_section, not_covered
 from certbot_garr_tcs.challenges.settings import DelegateSettings, Rfc2136Settings
 from certbot_garr_tcs.errors import ChallengeError, GarrTcsError, error_text, join_errors

@@ -6,6 +6,7 @@ import base64
 import datetime as dt
 import hashlib
 import re
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from certbot_garr_tcs.errors import DeployError
+from certbot_garr_tcs.errors import DeployError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -166,6 +167,27 @@ def validity(certificate: x509.Certificate) -> tuple[dt.datetime, dt.datetime]:
         certificate.not_valid_before.replace(tzinfo=utc),
         certificate.not_valid_after.replace(tzinfo=utc),
     )
+
+
+@dataclass(frozen=True)
+class ServedCertificate:
+    """What a message says about a certificate that a server has shown; ``details``: serial and expiry."""
+
+    names: frozenset[str]
+    details: str
+
+
+def read_served(der: bytes) -> ServedCertificate | None:
+    """Read a certificate that a server has shown, and that an attacker may have made; ``None`` where that fails."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of cryptography, about what it will not read any more in future
+            certificate = x509.load_der_x509_certificate(der)
+            serial = printable(f"{certificate.serial_number:x}", 40)
+            expires = f"{validity(certificate)[1]:%Y-%m-%d %H:%M} UTC"
+            return ServedCertificate(frozenset(_names(certificate)), f"serial {serial}, expires {expires}")
+    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        return None
 
 
 def check(bundle: CertificateBundle, now_seconds: float) -> None:

@@ -7,11 +7,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from certbot_garr_tcs.deploy.probe import Looker, served_leaf
-from certbot_garr_tcs.deploy.services import Runner, run
+from certbot_garr_tcs.deploy.commands import Runner, run
+from certbot_garr_tcs.deploy.tls_client import fetch_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from certbot_garr_tcs.deploy.probe import CertificateFetcher
 
 logger = logging.getLogger(__name__)
 
@@ -21,13 +23,15 @@ class Environment:
     """Messages, commands, network, and clocks (wall and steady, both in seconds).
 
     ``notify`` is for what went as it should; ``warn`` for what the administrator has to hear, also of ``certbot -q``,
-    which shows nothing below an error.
+    which shows nothing below an error. ``lineage_of``: the lineage of a certificate (DER), and whether it is its
+    current one.
     """
 
     notify: Callable[[str], None]
     warn: Callable[[str], None] = logger.error
     run: Runner = run
-    fetch_certificate: Looker = served_leaf
+    fetch_certificate: CertificateFetcher = fetch_certificate
+    lineage_of: Callable[[bytes], tuple[str, bool] | None] = lambda _: None
     now: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep

@@ -9,7 +9,25 @@ from pathlib import Path
 from certbot_garr_tcs.keys import Keys
 
 _QUOTES = frozenset("'\"\\")
-NEEDS_SHELL = ("|", "||", "&&", ";", "&", ">", ">>", "<", "2>&1")
+_NEEDS_SHELL = re.compile(r"[|&;<>()$`*~]|^\s*\w+=")
+_PART = re.compile(
+    r"""
+      \\. | '[^']*'                      # quoted for a shell, too
+    | "(?:\\[^$`]|[^"\\$`])*"           # "…" in which nothing is expanded
+    | (?P<special> "(?:\\[^$`]|[^"\\$`])*\\?[$`] | (?:^\s*)\w+= | (?:(?<=\s)|^)~ | [|&;<>()$`*]+ )
+    | .
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def _needs_shell(command: str) -> str:
+    """Return what of a command only a shell understands, as it stands outside quotes; empty where there is nothing."""
+    for part in _PART.finditer(command):
+        special = part.group("special")
+        if special:
+            return "NAME=value" if special.endswith("=") else special[-1] if special.startswith('"') else special
+    return ""
 
 
 class DeployKeys(Keys):
@@ -22,7 +40,7 @@ class DeployKeys(Keys):
             return None
         path = base / value if base else Path(value)
         if not path.is_absolute() or ".." in path.parts or path == Path("/"):
-            self.wrong(key, "is no absolute path of a file; begin with / and leave out ..")
+            self.wrong(key, "is no absolute path of a file; begin with /, and write no .. in it")
             return None
         return path
 
@@ -53,20 +71,20 @@ class DeployKeys(Keys):
         except ValueError as error:
             self.wrong(key, f"quotes do not match ({error}); quote it as for a shell")
             return ()
-        shell = [word for word in words if word in NEEDS_SHELL]
-        if shell:
-            self.wrong(key, f"{shell[0]} needs a shell, and none is used; put the commands into a script")
+        found = _NEEDS_SHELL.search(value) and _needs_shell(value)
+        if found:
+            self.wrong(key, f"{found} needs a shell, and none is used; quote it, or write sh -c '…'")
         if not words or not words[0]:
             self.wrong(key, "names no command; write for example nginx -t")
             return ()
         return words
 
-    def seconds(self, key: str, default: float) -> float:
+    def seconds(self, key: str) -> float | None:
         """Return a number of seconds above zero."""
         value = self.value(key)
         if value is None:
-            return default
+            return None
         if not re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,9})?", value) or float(value) <= 0:
-            self.wrong(key, f"is no number of seconds above zero; write for example {default:g}, without a unit")
-            return default
+            self.wrong(key, "is no number of seconds above zero; write for example 120, without a unit")
+            return None
         return float(value)

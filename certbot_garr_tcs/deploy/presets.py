@@ -19,7 +19,10 @@ RHEL = "rhel"
 class Preset:
     """Give the keys that a section does not write itself, for one family of distributions each.
 
-    Values are as a user would write them; ``{lineage}`` stands for the section's ``lineage``.
+    Values are as a user would write them; ``{lineage}`` stands for the section's ``lineage``. ``source`` says against
+    what they were compared: the packages of Debian 12 (their files, maintainer scripts and units), those of RHEL 9 as
+    published for its rebuilds, Fedora's for what RHEL has from EPEL, or else a manual. Every folder belongs to root,
+    so that the service's user decides nothing about where a file is written.
     """
 
     source: str
@@ -58,116 +61,174 @@ _RHEL_CERT = "/etc/pki/tls/certs/{lineage}.crt"
 _RHEL_KEY = "/etc/pki/tls/private/{lineage}.key"
 _DEBIAN_FILES = {"fullchain": _DEBIAN_CERT, "key": _DEBIAN_KEY}
 _RHEL_FILES = {"fullchain": _RHEL_CERT, "key": _RHEL_KEY}
-_DEBIAN_APACHE = {"test": "apache2ctl configtest", "reload": "systemctl reload apache2"}
-_RHEL_APACHE = {"test": "httpd -t", "reload": "systemctl reload httpd"}
+
+
+def _reload(unit: str) -> dict[str, str]:
+    """Let a unit that runs read its files again; one that was stopped stays so, and reads them when it starts."""
+    return {"reload": f"systemctl try-reload-or-restart {unit}"}
+
+
+def _restart(unit: str) -> dict[str, str]:
+    """Do the same where the service reads its certificate only when it starts."""
+    return {"reload": f"systemctl try-restart {unit}"}
+
+
+_DEBIAN_APACHE = {"test": "apache2ctl configtest", **_reload("apache2")}
+_RHEL_APACHE = {"test": "httpd -t", **_reload("httpd")}
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "nginx": Preset(
-            "nginx(8) -t and the unit of Debian and RHEL; its master reads the key as root",
-            {"test": "nginx -t", "reload": "systemctl reload nginx"},
+            "packages nginx of Debian 12 and RHEL 9; nginx(8) -t; its master reads the key as root",
+            {"test": "nginx -t", **_reload("nginx")},
             _DEBIAN_FILES,
             _RHEL_FILES,
         ),
         "apache": Preset(
-            "apache2ctl(8), mod_ssl; its parent process reads the key as root",
+            "packages apache2 of Debian 12, httpd of RHEL 9; mod_ssl: the parent process reads the key as root",
             {},
             {**_DEBIAN_FILES, **_DEBIAN_APACHE},
             {**_RHEL_FILES, **_RHEL_APACHE},
         ),
         "haproxy": Preset(
-            "HAProxy configuration manual, bind … crt: one PEM; files that begin with a dot are skipped",
-            {
-                "combined": "/etc/haproxy/certs/{lineage}.pem",
-                "mkdir": "yes",
-                "test": "haproxy -c -q -f /etc/haproxy/haproxy.cfg",
-                "reload": "systemctl reload haproxy",
-            },
+            "packages haproxy of Debian 12 and RHEL 9, whose unit reads conf.d too; HAProxy's manual on bind … crt: "
+            "one PEM, files that begin with a dot are skipped",
+            {"combined": "/etc/haproxy/certs/{lineage}.pem", "mkdir": "yes", **_reload("haproxy")},
+            {"test": "haproxy -c -q -f /etc/haproxy/haproxy.cfg"},
+            {"test": "haproxy -c -q -f /etc/haproxy/haproxy.cfg -f /etc/haproxy/conf.d"},
         ),
         "postfix": Preset(
-            "postconf(5) smtpd_tls_chain_files, smtpd_tls_key_file: read as root, privileges dropped later",
-            {"test": "postfix check", "reload": "systemctl reload postfix"},
+            "packages postfix of Debian 12 and RHEL 9; postconf(5) smtpd_tls_chain_files: read as root",
+            {"test": "postfix check", **_reload("postfix")},
             _DEBIAN_FILES,
             _RHEL_FILES,
         ),
         "dovecot": Preset(
-            "Dovecot manual, SSL configuration: ssl_cert and ssl_key are read as root",
-            {"test": "doveconf -n", "reload": "systemctl reload dovecot"},
+            "packages dovecot-core of Debian 12, dovecot of RHEL 9; Dovecot's manual: ssl_key is read as root",
+            {"test": "doveconf -n", **_reload("dovecot")},
             _DEBIAN_FILES,
             _RHEL_FILES,
         ),
         "exim": Preset(
-            "Debian README.Debian of exim4 (MAIN_TLS_CERTIFICATE, MAIN_TLS_PRIVATEKEY); EPEL's exim.conf",
+            "packages exim4-config of Debian 12 (MAIN_TLS_CERTIFICATE, MAIN_TLS_PRIVATEKEY), exim of Fedora",
             {"key-mode": "0640"},
             {
                 "fullchain": "/etc/exim4/exim.crt",
                 "key": "/etc/exim4/exim.key",
                 "owner": "root:Debian-exim",
                 "test": "exim4 -bV",
-                "reload": "systemctl reload exim4",
+                **_reload("exim4"),
             },
             {
                 "fullchain": "/etc/pki/tls/certs/exim.pem",
                 "key": "/etc/pki/tls/private/exim.pem",
                 "owner": "root:exim",
                 "test": "exim -bV",
-                "reload": "systemctl reload exim",
+                **_reload("exim"),
             },
         ),
         "slapd": Preset(
-            "slapd-config(5) olcTLSCertificateFile; slapd reads its files as its own user, once, at start",
-            {"test": "slaptest -Q -u"},
+            "packages slapd of Debian 12, openldap-servers of RHEL 8; slapd reads its files as its own user, at start",
+            {"test": "slaptest -Q -u", **_restart("slapd")},
             {
                 "fullchain": "/etc/ldap/{lineage}.crt",
                 "key": "/etc/ldap/{lineage}.key",
                 "owner": "openldap:openldap",
-                "reload": "systemctl restart slapd",
             },
             {
                 "fullchain": "/etc/openldap/certs/{lineage}.crt",
                 "key": "/etc/openldap/certs/{lineage}.key",
                 "owner": "ldap:ldap",
-                "reload": "systemctl restart slapd",
             },
         ),
         "postgresql": Preset(
-            "PostgreSQL manual, Secure TCP/IP Connections with SSL: key 0600 of its user, or 0640 of root's",
-            {"reload": "systemctl reload postgresql"},
-            {**_DEBIAN_FILES, "owner": "root:ssl-cert", "key-mode": "0640"},
-            {
-                "fullchain": "/var/lib/pgsql/data/server.crt",
-                "key": "/var/lib/pgsql/data/server.key",
-                "owner": "postgres:postgres",
-            },
+            "packages postgresql-common of Debian 12 (postgres is in ssl-cert), postgresql-server of RHEL 9; "
+            "PostgreSQL's manual: a key of root's may be 0640",
+            {"key-mode": "0640", **_reload("postgresql")},
+            {**_DEBIAN_FILES, "owner": "root:ssl-cert"},
+            {**_RHEL_FILES, "owner": "root:postgres"},
+        ),
+        "mariadb": Preset(
+            "packages mariadb-server of Debian 12 (names of 50-server.cnf) and RHEL 9; MariaDB's manual, FLUSH SSL",
+            {"key-mode": "0640", "owner": "root:mysql", "reload": "mariadb -e 'FLUSH SSL'"},
+            {"fullchain": "/etc/mysql/server-cert.pem", "key": "/etc/mysql/server-key.pem"},
+            _RHEL_FILES,
         ),
         "freeradius": Preset(
-            "FreeRADIUS mods-available/eap; HUP does not read certificates again, so it is restarted",
+            "packages freeradius-config of Debian 12 (freerad is in ssl-cert), freeradius of RHEL 9; at HUP it does "
+            "not read certificates; -C alone prints nothing where the log is a file",
             {"key-mode": "0640"},
             {
-                "fullchain": "/etc/freeradius/3.0/certs/{lineage}.crt",
-                "key": "/etc/freeradius/3.0/certs/{lineage}.key",
-                "owner": "freerad:freerad",
-                "test": "freeradius -C",
-                "reload": "systemctl restart freeradius",
+                **_DEBIAN_FILES,
+                "owner": "root:ssl-cert",
+                "test": "freeradius -Cx -lstdout",
+                **_restart("freeradius"),
             },
+            {**_RHEL_FILES, "owner": "root:radiusd", "test": "radiusd -Cx -lstdout", **_restart("radiusd")},
+        ),
+        "mosquitto": Preset(
+            "packages mosquitto of Debian 12 and Fedora; its change log 2.0: reads as its own user, again at HUP",
+            {"key-mode": "0640", "owner": "root:mosquitto", **_reload("mosquitto")},
             {
-                **_RHEL_FILES,
-                "owner": "root:radiusd",
-                "test": "radiusd -C",
-                "reload": "systemctl restart radiusd",
+                "fullchain": "/etc/mosquitto/certs/{lineage}.crt",
+                "key": "/etc/mosquitto/certs/{lineage}.key",
             },
+            _RHEL_FILES,
+        ),
+        "ejabberd": Preset(
+            "packages ejabberd of Debian 12 (certfiles of its ejabberd.yml) and Fedora, whose folder is ejabberd's own",
+            {"key-mode": "0640", "owner": "root:ejabberd", **_reload("ejabberd")},
+            {"combined": "/etc/ejabberd/ejabberd.pem"},
+            {"combined": "/etc/pki/tls/private/ejabberd.pem"},
+        ),
+        "stunnel": Preset(
+            "packages stunnel4 of Debian 12, stunnel of RHEL 9; with setuid it reads as that user at HUP",
+            {"combined": "/etc/stunnel/{lineage}.pem"},
+            {"owner": "root:stunnel4", "key-mode": "0640", **_reload("stunnel4")},
+            _reload("stunnel@stunnel"),
+        ),
+        "vsftpd": Preset(
+            "packages vsftpd of Debian 12 and RHEL 9; tried: it reads its certificate as root, at start, not at HUP",
+            _restart("vsftpd"),
+            _DEBIAN_FILES,
+            _RHEL_FILES,
+        ),
+        "proftpd": Preset(
+            "packages proftpd-core of Debian 12 and proftpd of Fedora; tried: mod_tls reads the key as root, and of "
+            "TLSRSACertificateFile serves the first certificate alone; the chain has a file of its own",
+            {"test": "proftpd -t", **_reload("proftpd")},
+            {**_DEBIAN_FILES, "chain": "/etc/ssl/certs/{lineage}.chain.crt"},
+            {**_RHEL_FILES, "chain": "/etc/pki/tls/certs/{lineage}.chain.crt"},
+        ),
+        "cups": Preset(
+            "packages cups-daemon of Debian 12, cups of RHEL 9; tried: named after ServerName, read at each connection",
+            {
+                "fullchain": "/etc/cups/ssl/{lineage}.crt",
+                "key": "/etc/cups/ssl/{lineage}.key",
+                "test": "cupsd -t",
+            },
+        ),
+        "cockpit": Preset(
+            "packages cockpit-ws of Debian 12 and RHEL 9; cockpit-tls(8); tried: read as root, when the unit starts",
+            {
+                "fullchain": "/etc/cockpit/ws-certs.d/{lineage}.crt",
+                "key": "/etc/cockpit/ws-certs.d/{lineage}.key",
+                **_restart("cockpit"),
+            },
+            {"test": "/usr/lib/cockpit/cockpit-certificate-ensure --check"},
+            {"test": "/usr/libexec/cockpit-certificate-ensure --check"},
         ),
         "jetty": Preset(
-            "Jetty operations guide, jetty.sslContext.keyStorePath; package jetty9 of Debian",
+            "package jetty9 of Debian 12 (jetty.base is /usr/share/jetty9, its etc a link); RHEL 9 has no Jetty",
             {"key-mode": "0600", "owner": "jetty:jetty"},
-            {"pkcs12": "/etc/jetty9/keystore.p12", "reload": "systemctl restart jetty9"},
-            {"pkcs12": "/etc/jetty/keystore.p12", "reload": "systemctl restart jetty"},
+            {"pkcs12": "/etc/jetty9/keystore.p12", **_restart("jetty9")},
+            {"pkcs12": "/etc/jetty/keystore.p12", **_restart("jetty")},
         ),
         "tomcat": Preset(
-            "Apache Tomcat SSL/TLS how-to, certificateKeystoreFile; packages tomcat10 and tomcat",
+            "packages tomcat10 of Debian 12, tomcat of RHEL 9; Tomcat's SSL/TLS how-to, certificateKeystoreFile",
             {"key-mode": "0600", "owner": "tomcat:tomcat"},
-            {"pkcs12": "/etc/tomcat10/keystore.p12", "reload": "systemctl restart tomcat10"},
-            {"pkcs12": "/etc/tomcat/keystore.p12", "reload": "systemctl restart tomcat"},
+            {"pkcs12": "/etc/tomcat10/keystore.p12", **_restart("tomcat10")},
+            {"pkcs12": "/etc/tomcat/keystore.p12", **_restart("tomcat")},
         ),
         "shibboleth-host": Preset(
             "IDEM's how-to for Shibboleth IdP and SP hosts: Apache in front, key 0400, chain in ACME-CA.pem",
@@ -186,10 +247,12 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "fullchain": "/etc/grid-security/hostcert.pem",
                 "key": "/etc/grid-security/hostkey.pem",
                 "key-mode": "0400",
+                "mkdir": "yes",
             },
         ),
         "xrootd": Preset(
-            "XRootD configuration reference, xrd.tls: reads its files as its own user, and again by itself",
+            "XRootD configuration reference, xrd.tls; package xrootd-server of Debian 12: reads its files as its own "
+            "user, and again by itself",
             {
                 "fullchain": "/etc/grid-security/xrd/xrdcert.pem",
                 "key": "/etc/grid-security/xrd/xrdkey.pem",
@@ -206,7 +269,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "owner": "storm:storm",
                 "key-mode": "0400",
                 "mkdir": "yes",
-                "reload": "systemctl restart storm-webdav",
+                **_restart("storm-webdav"),
             },
         ),
     }

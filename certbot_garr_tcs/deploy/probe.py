@@ -1,29 +1,28 @@
-"""Look at the certificate that a port serves, until it is the one that should be there."""
+"""Wait until a port serves the right certificate, and say which one it serves instead."""
 
 from __future__ import annotations
 
 import ipaddress
-import socket
-import ssl
 from typing import TYPE_CHECKING, Protocol
 
-from certbot_garr_tcs.deploy.certificate import fingerprint_of
-from certbot_garr_tcs.deploy.starttls import starttls
-from certbot_garr_tcs.errors import DeployError
+from certbot_garr_tcs.deploy.certificate import fingerprint_of, read_served
+from certbot_garr_tcs.errors import DeployError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from certbot_garr_tcs.deploy.targets import Probe
 
 _PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
 _ATTEMPT_SECONDS = 10.0
-_SIGHTINGS = 3  # while a service reloads, old and new workers accept side by side for a moment
+_TIMES_IN_A_ROW = 3  # while a service reloads, old and new workers accept side by side for a moment
+_MOST_NAMES = 3
+_CHOOSE = "probe-name chooses a virtual host."
 
 
-class Looker(Protocol):
-    """Return the DER bytes of the leaf that is served; raise DeployError where none is."""
+class CertificateFetcher(Protocol):
+    """Return the certificate that is served, as DER; raise DeployError where none is."""
 
     def __call__(self, probe: Probe, server_name: str | None, timeout_seconds: float) -> bytes:
         """Make one connection, and take at most ``timeout_seconds`` for it."""
@@ -52,76 +51,79 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # we look at what is served; trusting it is the clients' business
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    return context
-
-
-def served_leaf(probe: Probe, server_name: str | None, timeout_seconds: float) -> bytes:
-    """Make a TLS handshake, after STARTTLS where asked, and return the leaf that was served, as DER.
-
-    Says nothing about trust. Not promised: which of several certificates a server chooses that has both an
-    RSA and an ECDSA one.
-    """
-    doing = "no connection"
-    try:
-        with socket.create_connection((probe.host, probe.port), timeout=timeout_seconds) as sock:
-            if probe.starttls:
-                doing = f"no STARTTLS for {probe.starttls}"
-                starttls(probe.starttls, sock)
-            doing = "no TLS handshake"
-            with _context().wrap_socket(sock, server_hostname=server_name) as tls:
-                leaf = tls.getpeercert(binary_form=True)
-    except (OSError, ValueError) as error:  # ValueError: a name that SNI cannot carry
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error) or "closed"
-        raise DeployError(f"{doing} at {probe.where}: {reason}", "Look at the service's log.") from error
-    if not leaf:  # pragma: no cover - only with ciphers that nobody offers
-        raise DeployError(f"{probe.where} shows no certificate", "Look at the service's log.")
-    return leaf
-
-
-def wait_until_served(  # noqa: PLR0913 - what to look for, and three hands to do it with
+def wait_until_served(  # noqa: PLR0913 - what to wait for, and what of the environment is needed for it
     probe: Probe,
     fingerprint: str,
     names: Sequence[str],
     *,
-    look: Looker,
+    fetch_certificate: CertificateFetcher,
+    lineage_of: Callable[[bytes], tuple[str, bool] | None],
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> None:
-    """Return when the leaf with this SHA-256 fingerprint is served, several times in a row.
+    """Return when the certificate with this SHA-256 fingerprint is served, several times in a row.
 
-    Raises what was seen instead when time is up. ``clock`` counts seconds and never goes back.
+    Raises what was served instead when time is up. ``lineage_of``: the lineage that a certificate (DER) is of, and
+    whether it is the current one there; ``None`` where it is of none. ``clock`` counts seconds and never goes back.
     """
     server_name = name_for_sni(probe, names)
     deadline = clock() + probe.timeout_seconds
     pause_seconds = _PAUSE_SECONDS
-    asked = f" asked for {server_name}" if server_name else ""
-    sightings = 0
+    in_a_row = 0
     while True:
-        left_seconds = deadline - clock()
+        served, error = b"", None
         try:
-            seen = fingerprint_of(look(probe, server_name, min(_ATTEMPT_SECONDS, max(left_seconds, 1.0))))
-            sightings = sightings + 1 if seen == fingerprint else 0
-            if sightings == _SIGHTINGS:
+            served = fetch_certificate(probe, server_name, min(_ATTEMPT_SECONDS, max(deadline - clock(), 1.0)))
+        except DeployError as caught:
+            error = caught
+        if error is None and fingerprint_of(served) == fingerprint:
+            in_a_row += 1
+            if in_a_row == _TIMES_IN_A_ROW:
                 return
-            if sightings:
-                sleep(_PAUSE_SECONDS)
-                continue
-            problem = DeployError(
-                f"{probe.where}{asked} serves {_short(seen)} and not {_short(fingerprint)}",
-                "Look whether the service reads the files of this section (probe-name chooses a virtual host).",
-            )
-        except DeployError as error:
-            problem, sightings = error, 0
+            sleep(_PAUSE_SECONDS)
+            continue
+        in_a_row = 0
         if clock() + pause_seconds > deadline:
-            raise DeployError(f"{problem.message} (after {probe.timeout_seconds:g} s)", problem.hint)
+            error = error or _wrong_certificate(probe, server_name, names, served, lineage_of(served))
+            raise DeployError(f"{error.message} (after {probe.timeout_seconds:g} s)", error.hint)
         sleep(pause_seconds)
         pause_seconds = min(pause_seconds * 1.5, _LONGEST_PAUSE_SECONDS)
 
 
-def _short(fingerprint: str) -> str:
-    return f"SHA-256 {fingerprint[:16]}…"
+def _wrong_certificate(
+    probe: Probe, server_name: str | None, names: Sequence[str], served: bytes, found: tuple[str, bool] | None
+) -> DeployError:
+    """Describe a certificate that should not be there; ``found``: its lineage, and whether it is the current one."""
+    certificate = read_served(served)
+    hint = "See that the service reads the files of this section, and that reload makes it read them again."
+    if found:
+        lineage, is_current = found
+        what = f"{'the' if is_current else 'an older'} certificate of lineage {lineage}"
+        if is_current:
+            hint = f"{hint} {_CHOOSE}"
+    elif certificate is None:
+        what = "a certificate that cannot be read"
+    elif certificate.names == set(names):
+        what = "another certificate for the same names"
+        hint = f"{_share_hint(probe, server_name)}{hint}"
+    else:
+        what = f"a certificate for {_listed(certificate.names)}"
+        hint = f"{_CHOOSE} {_share_hint(probe, server_name)}{hint}"
+    asked = f" asked for {server_name}" if server_name else ""
+    details = f" ({certificate.details})" if certificate else ""
+    return DeployError(f"{probe.where}{asked} serves {what}{details}, and not the one that is deployed", hint)
+
+
+def _share_hint(probe: Probe, server_name: str | None) -> str:
+    if probe.host == "localhost" or _is_address(probe.host):
+        return ""
+    return (
+        f"Does another server share this name? Then write probe = localhost:{probe.port} and probe-name = "
+        f"{server_name or probe.host} into the section. "
+    )
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = [printable(name, 80) for name in sorted(names)[:_MOST_NAMES]]
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return (", ".join(shown) or "no name") + more

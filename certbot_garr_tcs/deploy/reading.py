@@ -37,9 +37,10 @@ class LineageFiles:
 class Lineages:
     """Certbot's lineages, by name: from what Certbot hands over, else from its renewal directory."""
 
-    def __init__(self, renewal_dir: Path) -> None:
-        """Read nothing yet."""
+    def __init__(self, renewal_dir: Path, options: str = "-i garr-tcs") -> None:
+        """Read nothing yet. ``options``: see ``Installer``."""
         self._renewal_dir = renewal_dir
+        self._options = options
         self._live: dict[str, Path] = {}
 
     def add(self, name: str, live: Path) -> None:
@@ -53,6 +54,11 @@ class Lineages:
         lineage = lineages.read_lineage(self._renewal_dir / f"{name}.conf")
         return None if lineage is None else LineageFiles(name, lineage.certificate.parent)
 
+    def holder_of(self, der: bytes) -> tuple[str, bool] | None:
+        """Return the name of the lineage that a certificate is of, and whether it is the current one there."""
+        lineage = lineages.holder_of(self._renewal_dir, der)
+        return (lineage.name, lineage.is_current(der)) if lineage else None
+
     def name_of(self, certificate: Path) -> str:
         """Return the name of the lineage that a certificate's path belongs to (``certbot install --cert-path``)."""
         name = certificate.parent.name
@@ -60,6 +66,6 @@ class Lineages:
         if lineage is None or lineage.certificate.resolve() != certificate.resolve():
             raise DeployError(
                 f"{certificate} is of no lineage, and targets name lineages",
-                "Run: certbot install -i garr-tcs --cert-name NAME (certbot certificates shows the names)",
+                f"Run: certbot install {self._options} --cert-name NAME (certbot certificates shows the names)",
             )
         return name

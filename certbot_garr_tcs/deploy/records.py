@@ -10,7 +10,7 @@ from certbot_garr_tcs.deploy.files import os_error
 from certbot_garr_tcs.errors import GarrTcsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from certbot_garr_tcs.deploy.targets import Target
     from certbot_garr_tcs.state import StateFolder
@@ -40,8 +40,9 @@ class DeploymentRecord:
     ``held`` (by ``certbot rollback``). ``fingerprint``: SHA-256 of the leaf that stands there, in hex.
     ``inputs``, ``outputs``: digests of all that decided the files, and of the files. ``service``: digest of how the
     service is tested, reloaded and probed; empty in records of the version before. ``hold``: fingerprint that must not
-    be deployed. ``reload_owed``: files may be newer or older than what the service has read. ``transaction``: the
-    last one that can be undone. Times are seconds since 1970.
+    be deployed. ``reload_owed``: files may be newer or older than what the service has read. ``running``: units that
+    were running before a reload that failed, and that was not made up for: if they have stopped, it was ours.
+    ``transaction``: the last one that can be undone. Times are seconds since 1970.
     """
 
     name: str
@@ -58,6 +59,7 @@ class DeploymentRecord:
     service: str = ""
     hold: str = ""
     reload_owed: bool = False
+    running: list[str] = field(default_factory=list)
     transaction: str = ""
 
     @property
@@ -86,11 +88,17 @@ class DeploymentRecords:
         found = self.find(identity_of(target))
         return found or DeploymentRecord(target.name, str(target.source), target.lineage)
 
-    def mark_reload_pending(self, identity: str) -> None:
-        """Note that a service may have read files that are not there any more."""
-        record = self.find(identity)
+    def mark_reload_pending(
+        self, identity: str, running: Iterable[str] = (), former: DeploymentRecord | None = None
+    ) -> None:
+        """Note that a service may have read files that are not there any more, and which units were running.
+
+        ``former``: the record where none is written yet.
+        """
+        record = self.find(identity) or former
         if record is not None:
-            self.write(identity, replace(record, reload_owed=True))
+            running = sorted({*record.running, *running})
+            self.write(identity, replace(record, reload_owed=True, running=running))
 
     def adopt(self, identity: str, document: Mapping[str, Any]) -> bool:
         """Write a record that a transaction carries, unless it is there already; tell whether it was not.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from certbot_garr_tcs.deploy.keys import DeployKeys
@@ -46,7 +47,20 @@ KEYS = (
 )
 """Every key that a section may have."""
 
-STARTTLS_PORTS = {25: "smtp", 587: "smtp", 143: "imap", 389: "ldap", 5432: "postgres"}
+STARTTLS_PORTS = {
+    21: "ftp",
+    25: "smtp",
+    110: "pop3",
+    119: "nntp",
+    143: "imap",
+    389: "ldap",
+    587: "smtp",
+    3306: "mysql",
+    4190: "sieve",
+    5222: "xmpp",
+    5269: "xmpp-server",
+    5432: "postgres",
+}
 """Ports where TLS never begins at once (IANA's registry of service names): the default there."""
 
 _COMMANDS = ("test", "reload")
@@ -94,7 +108,7 @@ def _host_and_port(value: str) -> tuple[str, int] | None:
 def _probes(read: DeployKeys) -> tuple[Probe, ...]:
     value = read.text("probe")
     starttls = read.one_of("probe-starttls", (*STARTTLS, "none"))
-    timeout_seconds = read.seconds("probe-timeout", 30.0)
+    timeout_seconds = read.seconds("probe-timeout")
     server_name = read.text("probe-name")
     if value is None:
         for key in ("probe-starttls", "probe-name", "probe-timeout"):
@@ -105,11 +119,14 @@ def _probes(read: DeployKeys) -> tuple[Probe, ...]:
     for word in value.split():
         address = _host_and_port(word)
         if address is None:
-            read.wrong("probe", "is not host:port; write for example www.example.it:443 or [::1]:443")
+            read.wrong("probe", "is not host:port; write for example localhost:443 or [2001:db8::1]:443")
             continue
         host, port = address
         kind = starttls or STARTTLS_PORTS.get(port)
-        probes.append(Probe(host, port, None if kind == "none" else kind, server_name, timeout_seconds))
+        probe = Probe(host, port, None if kind == "none" else kind, server_name, has_default_timeout=True)
+        probes.append(
+            replace(probe, timeout_seconds=timeout_seconds, has_default_timeout=False) if timeout_seconds else probe
+        )
     return tuple(probes)
 
 
@@ -203,7 +220,7 @@ def target_from_keys(
         follow_symlinks=read.flag("follow-symlinks") or False,
         tests=read.commands("test"),
         reloads=read.commands("reload"),
-        command_timeout_seconds=read.seconds("command-timeout", 60.0),
+        command_timeout_seconds=read.seconds("command-timeout"),
         probes=_probes(read),
     )
     if not read.problems and not (outputs or target.reloads):

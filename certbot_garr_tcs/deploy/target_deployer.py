@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from certbot_garr_tcs.deploy import records as outcomes
 from certbot_garr_tcs.deploy.certificate import check, dns_names, problem_of_old_files, read_files, validity
+from certbot_garr_tcs.deploy.commands import CommandFailedError
 from certbot_garr_tcs.deploy.files import os_error
 from certbot_garr_tcs.deploy.plan import inspect, make_plan, password_of, service_digest, trusted_uids
-from certbot_garr_tcs.deploy.probe import wait_until_served
 from certbot_garr_tcs.deploy.records import DeploymentRecord, DeploymentRecords, identity_of
-from certbot_garr_tcs.deploy.services import CommandRed
+from certbot_garr_tcs.deploy.service import Service
 from certbot_garr_tcs.deploy.stat_cache import StatCache
 from certbot_garr_tcs.deploy.transaction import Change, Journal, Transaction
 from certbot_garr_tcs.errors import DeployError, GarrTcsError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from certbot_garr_tcs.deploy.certificate import CertificateBundle
     from certbot_garr_tcs.deploy.environment import Environment
-    from certbot_garr_tcs.deploy.plan import OwnFiles, TargetFile
+    from certbot_garr_tcs.deploy.plan import OwnFiles, Plan, TargetFile
     from certbot_garr_tcs.deploy.reading import LineageFiles
     from certbot_garr_tcs.deploy.targets import Target
     from certbot_garr_tcs.state import StateFolder
@@ -73,6 +73,7 @@ class TargetDeployer:
         self._storage = storage
         self._environment = environment
         self._own_files = own_files
+        self._service = Service(target, environment)
         self._install = f"certbot install {options} --cert-name {target.lineage}"
 
     # is there anything to do?
@@ -90,9 +91,17 @@ class TargetDeployer:
             plan = make_plan(self.target, bundle, self._storage.records.read(self.target), self._own_files)
         except (GarrTcsError, OSError):
             return False  # staging meets the same, and reports it
+        if plan.is_up_to_date:
+            self._add_service(plan)
         if plan.is_up_to_date and lineage.live is not None:
             cache.remember(self.target, lineage.live)
         return plan.is_up_to_date
+
+    def _add_service(self, plan: Plan) -> None:
+        """Complete a record of the version before, so that the next edit of a command is noticed."""
+        if plan.record.service != plan.service:
+            with contextlib.suppress(GarrTcsError, OSError):
+                self._storage.records.write(self.identity, replace(plan.record, service=plan.service))
 
     def is_held(self, lineage: LineageFiles) -> bool:
         """Tell whether ``certbot rollback`` keeps this lineage's certificate away; say so.
@@ -103,7 +112,7 @@ class TargetDeployer:
             record = self._storage.records.read(self.target)
             if not record.hold or record.hold != lineage.bundle.fingerprint:
                 return False
-            text = f"{self.target.title} is held at what certbot rollback brought back"
+            text = f"{self.target.title} is held at what a rollback brought back"
             until = f"until lineage {self.target.lineage} has a newer certificate; {self._install} ends the hold"
             leaf = self._leaf_on_disk()
             if leaf is None:
@@ -136,12 +145,15 @@ class TargetDeployer:
     # from the files to the service
 
     def stage(self, bundle: CertificateBundle, *, end_hold: bool = False) -> StagedDeployment | None:
-        """Check, test, write, test; ``None`` where there is nothing to do. After an error the files are as before."""
+        """Check, test, write, test; ``None`` where there is nothing to do. After an error the files are as before.
+
+        ``end_hold``: the administrator wants this certificate now, whatever was before.
+        """
         with self._errors_named():
             self._adopt_record()
             former = self._storage.records.read(self.target)
-            if end_hold and former.hold:
-                former = replace(former, hold="", inputs="")
+            if end_hold and (former.hold or former.running):
+                former = replace(former, hold="", inputs="" if former.hold else former.inputs, running=[])
         with self._errors_named(former):
             plan = make_plan(self.target, bundle, former, self._own_files)
             if plan.is_up_to_date:
@@ -225,10 +237,10 @@ class TargetDeployer:
         record: DeploymentRecord,
         restored: dict[str, Any] | None = None,
     ) -> Transaction | None:
-        red = self._red()
+        failed_before = self._failed_test()
         if not changes:
-            if red is not None:
-                raise red
+            if failed_before is not None:
+                raise failed_before
             return None
         about = {
             "title": self.target.title,
@@ -243,59 +255,41 @@ class TargetDeployer:
         transaction = Transaction.begin(journal, self.identity, changes, about, trusted_uids(self.target))
         try:
             transaction.apply(changes)
-            self._test()
+            self._service.test()
         except DeployError as error:
-            if red is not None and isinstance(error, CommandRed):
-                message = f"{error.message}; it was red before we came, too"
-                error = DeployError(message, error.hint)
+            if failed_before is not None and isinstance(error, CommandFailedError):
+                error = DeployError(f"{error.message}; it failed before we came, too", error.hint)
             raise self._undone(transaction, error) from error
         except BaseException:
             transaction.roll_back()
             raise
         return transaction
 
-    def _red(self) -> CommandRed | None:
-        """Return what the test says against the service as it is, or ``None``; raise if it cannot be run."""
+    def _failed_test(self) -> CommandFailedError | None:
+        """Return how the test of the service fails as it is, or ``None``; raise if it cannot be run."""
         try:
-            self._test()
-        except CommandRed as red:
-            return red
+            self._service.test()
+        except CommandFailedError as error:
+            return error
         return None
 
-    def _test(self) -> None:
-        for command in self.target.tests:
-            self._environment.run(command, self.target.command_timeout_seconds)
-
-    def _reload(self) -> None:
-        for command in self.target.reloads:
-            self._environment.run(command, self.target.command_timeout_seconds)
-
-    def _probe(self, fingerprint: str, names: Sequence[str]) -> None:
-        environment = self._environment
-        for probe in self.target.probes if fingerprint else ():
-            wait_until_served(
-                probe,
-                fingerprint,
-                names,
-                look=environment.fetch_certificate,
-                clock=environment.clock,
-                sleep=environment.sleep,
-            )
-
     def finish(self, staged: StagedDeployment) -> None:
-        """Reload, probe, commit. An error puts everything back, reloads and probes the old state, and says so."""
+        """Reload, probe, commit. An error puts everything back, reloads and probes the old state, and says so.
+
+        A stopped unit is no error, unless it was a reload of ours that stopped it.
+        """
         transaction, record = staged.transaction, staged.record
         try:
             if transaction is not None:
                 transaction.mark_reloading()
-            self._reload()
-            self._probe(staged.fingerprint, staged.names)
+            self._service.reload(must_run=staged.former.running)
+            self._service.probe(staged.fingerprint, staged.names)
         except DeployError as error:
             with self._errors_named(staged.former):
                 raise self._back(staged, error) from error
         except BaseException:
             if transaction is not None:
-                self._storage.records.mark_reload_pending(self.identity)
+                self._storage.records.mark_reload_pending(self.identity, self._service.running, staged.former)
                 transaction.roll_back()
             raise
         with self._errors_named():
@@ -305,7 +299,17 @@ class TargetDeployer:
                     record = replace(record, transaction=transaction.about["tag"])
             self._storage.records.write(self.identity, record)
         done = "brought back what was before to" if record.hold else "deployed to"
-        self._environment.notify(f"{done} {self.target.title}: lineage {self.target.lineage}")
+        self._environment.notify(f"{done} {self.target.title}: lineage {self.target.lineage}{self._stopped()}")
+
+    def _stopped(self) -> str:
+        """Return what is to be said of units that are not running, behind what was done."""
+        units = self._service.stopped
+        if not units:
+            return ""
+        they = "is not running; it reads the files when it starts"
+        if len(units) > 1:
+            they = "are not running; they read the files when they start"
+        return f"; {', '.join(units)} {they}{', and nothing was probed' if self.target.probes else ''}"
 
     def undo(self, staged: StagedDeployment) -> None:
         """Put back the files of a deployment that was not finished."""
@@ -318,12 +322,13 @@ class TargetDeployer:
             return error
         undone = self._undone(staged.transaction, error)
         try:
-            self._reload()
-            self._probe(staged.former.fingerprint, staged.names)
+            self._service.reload_again()
+            self._service.probe(staged.former.fingerprint, staged.names)
         except DeployError as later:
             with contextlib.suppress(GarrTcsError, OSError):
-                self._storage.records.mark_reload_pending(self.identity)
-            return DeployError(f"{undone.message}; after that: {later.message}", undone.hint)
+                self._storage.records.mark_reload_pending(self.identity, self._service.running, staged.former)
+            how = "fails in the same way" if later.message == error.message else f"fails: {later.message}"
+            return DeployError(f"{undone.message}, but the service with them {how}", undone.hint)
         return undone
 
     @staticmethod
@@ -361,6 +366,7 @@ class TargetDeployer:
             failed = replace(
                 former,
                 reload_owed=written.reload_owed,
+                running=written.running,
                 outcome=outcomes.FAILED,
                 error=error.message,
                 failures=written.failures + 1,

@@ -18,7 +18,21 @@ HOLDS_KEY = frozenset({"key", "combined", "pkcs12"})
 KEY_FORMATS = ("pkcs8", "traditional")
 """PKCS#8 (RFC 5958), or the algorithm's own (RFC 8017 appendix A.1.2, RFC 5915)."""
 
-STARTTLS = ("smtp", "imap", "ldap", "postgres")
+STARTTLS = (
+    "smtp",
+    "lmtp",
+    "imap",
+    "pop3",
+    "sieve",
+    "nntp",
+    "ftp",
+    "xmpp",
+    "xmpp-server",
+    "ldap",
+    "postgres",
+    "mysql",
+    "mariadb",
+)
 """Protocols in which TLS begins after a few words in clear."""
 
 
@@ -48,7 +62,8 @@ class Probe:
     """Say where the served certificate can be seen.
 
     ``starttls``: one of ``STARTTLS``, ``None`` where TLS begins at once. ``server_name``: sent as SNI
-    (RFC 6066 §3); ``None`` leaves the choice to whoever knows the certificate.
+    (RFC 6066 §3); ``None`` leaves the choice to whoever knows the certificate. ``has_default_timeout``: the section
+    has no ``probe-timeout``, and a service that is restarted gets more time.
     """
 
     host: str
@@ -56,6 +71,7 @@ class Probe:
     starttls: str | None = None
     server_name: str | None = None
     timeout_seconds: float = 30.0
+    has_default_timeout: bool = False
 
     def __post_init__(self) -> None:
         """Refuse an address that nobody could listen on."""
@@ -76,8 +92,8 @@ class Target:
 
     ``owner``, ``group``: names or numbers as written, ``None`` leaves the running user's. ``tests`` and
     ``reloads`` are argument vectors, run without a shell; there are several where several services share the
-    files. A target without outputs only tests, reloads and probes: its service reads Certbot's files itself.
-    ``source``: file, for messages.
+    files. ``command_timeout_seconds``: ``None`` gives a command that restarts more time than others. A target without
+    outputs only tests, reloads and probes: its service reads Certbot's files itself. ``source``: file, for messages.
     """
 
     name: str
@@ -95,7 +111,7 @@ class Target:
     follow_symlinks: bool = False
     tests: tuple[tuple[str, ...], ...] = ()
     reloads: tuple[tuple[str, ...], ...] = ()
-    command_timeout_seconds: float = 60.0
+    command_timeout_seconds: float | None = None
     probes: tuple[Probe, ...] = ()
 
     @property

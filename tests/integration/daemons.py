@@ -13,9 +13,9 @@ from pki import files_of, material
 from certbot_garr_tcs.deploy.certificate import fingerprint_of
 from certbot_garr_tcs.deploy.environment import Environment
 from certbot_garr_tcs.deploy.installer import Installer
-from certbot_garr_tcs.deploy.probe import served_leaf
 from certbot_garr_tcs.deploy.records import DeploymentRecords
 from certbot_garr_tcs.deploy.section import target_from_keys
+from certbot_garr_tcs.deploy.tls_client import fetch_certificate
 from certbot_garr_tcs.state import StateFolder
 
 LINEAGE = "www.example.it"
@@ -114,7 +114,7 @@ class Site:
 
     def served(self):
         """Return the fingerprint of what the port serves, asked from scratch."""
-        return fingerprint_of(served_leaf(self.target.probes[0], LINEAGE, 10))
+        return fingerprint_of(fetch_certificate(self.target.probes[0], LINEAGE, 10))
 
     def entry(self):
         """Return the ledger's entry."""

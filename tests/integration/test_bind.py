@@ -28,7 +28,14 @@ from certbot_garr_tcs.challenges.dns.updates import PendingRecord, UpdateRejecte
 from certbot_garr_tcs.challenges.interfaces import Challenge
 from certbot_garr_tcs.challenges.published import PublishedRecords
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
-from certbot_garr_tcs.challenges.settings import DNS_01, PropagationMethod, Propagation, Rfc2136Settings, SolverSection, TsigKey
+from certbot_garr_tcs.challenges.settings import (
+    DNS_01,
+    Propagation,
+    PropagationMethod,
+    Rfc2136Settings,
+    SolverSection,
+    TsigKey,
+)
 from certbot_garr_tcs.errors import ChallengeError
 from certbot_garr_tcs.state import StateFolder
 

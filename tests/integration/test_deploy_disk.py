@@ -49,6 +49,39 @@ def small_disk(folder):
         subprocess.run(["umount", folder], check=True)
 
 
+@contextlib.contextmanager
+def foreign_disk(folder):
+    """Mount an NTFS, whose driver accepts chmod and chown, and does nothing."""
+    need_root()
+    image = folder.with_suffix(".img")
+    with image.open("wb") as file:
+        file.truncate(8 << 20)
+    may(need_program("mkntfs"), "-F", "-q", image)
+    folder.mkdir()
+    may(need_program("ntfs-3g"), "-o", "umask=022", image, folder)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_that_ignores_modes_gets_no_key(host):
+    """A key for all to read is no deployment: exit 1, each time, and nothing of it is left there."""
+    service, old = host.services["www"], host.lineages[LINEAGE]
+    with foreign_disk(host.tls / "foreign") as foreign:
+        (foreign / "probe").touch(mode=0o600)
+        assert (foreign / "probe").stat().st_mode & 0o777 == 0o755
+        outputs = (*host.targets[0].outputs, Output("combined", foreign / "copy.pem", 0o600))
+        target = replace(host.targets[0], outputs=outputs)
+        host.put_lineage(material())
+        for _ in range(2):
+            with pytest.raises(DeployError, match=r"^\[deploy www\]: the file system of .*foreign keeps no owners and"):
+                host.process([target]).converge(LINEAGE)
+            assert [path.name for path in foreign.iterdir()] == ["probe"]
+        assert host.serves(old)
+        assert service.key.stat().st_mode & 0o777 == 0o600
+
+
 def fill(folder):
     with contextlib.suppress(OSError), (folder / "filler").open("wb", buffering=0) as file:
         while True:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from needs import need_program, need_root
 from test_services_data import postgresql, slapd
 from test_services_mail import dovecot, postfix
+from test_services_presets import freeradius, mariadb, mosquitto, stunnel, vsftpd
 from test_services_web import apache, haproxy
 
 pytestmark = pytest.mark.integration
@@ -49,6 +50,8 @@ def test_one_certificate_for_every_service(practice_ca, certbot, tmp_path):
             "slapd": running.enter_context(slapd()),
             "postgresql": running.enter_context(postgresql()),
         }
+        for service in (freeradius, mariadb, mosquitto, stunnel, vsftpd):
+            sites[service.__name__] = running.enter_context(service())
         certbot.use(practice_ca, "".join(section(name, site.keys) for name, site in sites.items()) + files)
         for command in (("run", "-n", "--garr-tcs", "-d", NAME), ("renew", "--force-renewal")):
             certbot.run(*command)

@@ -134,6 +134,31 @@ def test_a_broken_config_fails_the_renewal_until_it_is_mended(practice_ca, certb
     assert "deployed to" not in certbot.run("renew").output
 
 
+def test_an_older_certificate_that_is_served_is_named(practice_ca, certbot, nginx):
+    """The reload does nothing: the error names the lineage of what is served, its serial and its expiry."""
+    certbot.use(practice_ca, nginx.section())
+    certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
+    old = certbot.certificate(NAME)
+    certbot.use(practice_ca, nginx.section(reload="true", **{"probe-timeout": "1"}))
+    result = certbot.run("renew", "--force-renewal", check=False)
+    assert result.returncode == 1
+    said = f"serves an older certificate of lineage {NAME} (serial {old.serial_number:x}, expires 2"
+    assert said in " ".join(result.output.split())
+
+
+def test_what_a_command_prints_reaches_neither_terminal_nor_log_raw(practice_ca, certbot, nginx):
+    """A service's user decides what the test of its configuration prints: titles of windows, lines over others."""
+    evil = r"\033]0;title\007\033[2J\r\342\200\256fake\r\n"
+    certbot.use(practice_ca, nginx.section(test=f"sh -c 'printf \"{evil}\"; exit 1'"))
+    result = certbot.run("run", "-n", "--garr-tcs", "-d", NAME, check=False)
+    assert result.returncode == 1
+    assert "exit status 1: fake; it failed before we came, too" in " ".join(result.output.split())
+    log = (certbot.logs_dir / "letsencrypt.log").read_bytes().decode()
+    for letter in "\x1b\r\x07\u202e":
+        assert letter not in result.output
+        assert letter not in log
+
+
 def test_rollback_and_its_hold(practice_ca, certbot, nginx):
     """The deployment before the last comes back and stays, until there is a newer certificate."""
     certbot.use(practice_ca, nginx.section())
@@ -144,8 +169,9 @@ def test_rollback_and_its_hold(practice_ca, certbot, nginx):
     assert undone != before
     certbot.run("rollback", "-n", "-i", "garr-tcs")
     assert nginx.served() == before
-    held = certbot.run("renew")
-    assert "is held at what certbot rollback brought back" in held.output
+    for quiet in ([], ["-q"]):
+        held = certbot.run("renew", *quiet)
+        assert held.output.count("is held at what a rollback brought back") == 1
     assert nginx.served() == before
     twice = certbot.run("rollback", "-n", "-i", "garr-tcs", check=False)
     assert twice.returncode == 1

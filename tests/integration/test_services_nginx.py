@@ -86,7 +86,7 @@ def test_a_config_broken_by_hand_keeps_the_old_certificate(site):
     (site.folder / "extra.conf").write_text("no such directive;\n")
     for failures in (1, 2):
         with pytest.raises(
-            DeployError, match=r"\[deploy site\]: .*unknown directive.*red before we came, too; the old"
+            DeployError, match=r"\[deploy site\]: .*unknown directive.*it failed before we came, too; the old"
         ):
             site.process().converge(LINEAGE)
         assert site.served() == old
@@ -97,16 +97,18 @@ def test_a_config_broken_by_hand_keeps_the_old_certificate(site):
 
 
 def test_another_vhosts_certificate_is_found(site):
-    """The files are right and the port serves something else: put back, and both fingerprints are told."""
+    """The files are right and the port serves something else: put back, and what is served is said."""
     old = site.served()
-    new = site.renew()
+    site.renew()
     other = site.folder / "other"
     other.mkdir()
     for name in ("www.pem", "www.key"):
         (other / name).write_bytes((site.tls / name).read_bytes())
     config = site.folder / "nginx.conf"
     config.write_text(config.read_text().replace(str(site.tls), str(other)))
-    with pytest.raises(DeployError, match=rf"serves SHA-256 {old[:16]}… and not SHA-256 {new.fingerprint[:16]}…"):
+    with pytest.raises(
+        DeployError, match=r"serves another certificate for the same names \(serial .*, and not the one that"
+    ):
         site.deploy()
     assert site.served() == old
     assert (site.tls / "www.pem").read_bytes() == (other / "www.pem").read_bytes()
@@ -130,7 +132,7 @@ def test_a_reload_that_hangs_is_ended_and_undone(site):
     site.renew()
     site.section(reload="sleep 60", command_timeout=0.5)
     with pytest.raises(
-        DeployError, match=r"sleep 60 did not end within 0.5 s; the old files are back; after that: sle"
+        DeployError, match=r"sleep 60 did not end within 0.5 s; the old files are back, but the .* in the same way"
     ):
         site.deploy()
     assert site.served() == old

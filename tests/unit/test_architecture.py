@@ -34,7 +34,7 @@ MAY_KNOW = {
     "cryptography": {"lineages", "sandbox", "deploy"},
     "dns": {"challenges.dns", "challenges.reachability", "challenges.rfc2136", "sandbox.validating"},
     "requests": {"failure_hints", "account.connection_failures"},  # comes with acme
-    "subprocess": {"sandbox.demo", "sandbox.practice_ca", "sandbox.runner", "deploy.services"},
+    "subprocess": {"sandbox.demo", "sandbox.practice_ca", "sandbox.runner", "deploy.commands"},
     "typing_extensions": {"sandbox.practice_ca", "deploy.files", "deploy.folders"},  # for type checkers alone
     "zope": {"challenges"},
 }

@@ -279,6 +279,31 @@ def test_an_edit_of_a_command_is_tried_at_the_next_run(host, edit, made):
     assert host.services["www"].cert.stat().st_ino == inode
 
 
+def test_the_first_edit_after_an_upgrade_is_tried(host):
+    """A record of the version before does not say how the service was reloaded: the first run completes it."""
+    host.process().converge(LINEAGE)
+    path = host.state.path / f"deployed-{identity_of(host.targets[0])}.json"
+    record = json.loads(path.read_text())
+    del record["service"]
+    path.write_text(json.dumps(record))
+    calls(host)
+    host.process().converge(LINEAGE)
+    host.process().converge(LINEAGE)
+    assert calls(host) == []
+    host.targets = [replace(host.targets[0], tests=())]
+    host.process().converge(LINEAGE)
+    assert calls(host) == ["reload"]
+
+
+def test_more_time_for_a_probe_is_no_reason_to_reload(host):
+    """Nor is a longer default of a later release."""
+    host.process().converge(LINEAGE)
+    calls(host)
+    host.targets = [replace(host.targets[0], probes=(replace(host.targets[0].probes[0], timeout_seconds=99.0),))]
+    host.process().converge(LINEAGE)
+    assert calls(host) == []
+
+
 def test_a_rollback_after_an_edit_of_a_path_is_refused(twice):
     """What the section does not name any more is not written to, nor is half of it brought back."""
     new, service = twice.lineages[LINEAGE], twice.services["www"]
@@ -366,7 +391,7 @@ def test_a_hold_ends_before_the_held_certificate_does(host):
     roll_back(host)
     host.seconds = 22 * DAY_SECONDS
     host.process().converge(LINEAGE)
-    assert "is held at what certbot rollback brought back, until" in host.warned[-1]
+    assert "is held at what a rollback brought back, until" in host.warned[-1]
     host.seconds = 24 * DAY_SECONDS
     with pytest.raises(DeployError, match=r"is held .* expires at .*; the hold ends in 2.0 days, .*certbot renew"):
         host.process().converge(LINEAGE)

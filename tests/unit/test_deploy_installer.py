@@ -185,7 +185,7 @@ def test_red_before_and_after_is_put_back(deployed, door):
     service.config_red = True
     process = deployed.process()
     process.deploy_cert(LINEAGE)
-    with pytest.raises(DeployError, match=r"\[deploy www\]: .*no good; it was red before we came, too; the old files"):
+    with pytest.raises(DeployError, match=r"\[deploy www\]: .*no good; it failed before we came, too; the old files"):
         getattr(process, door)(*([] if door == "save" else [LINEAGE]))
     assert deployed.serves(old)
     assert "reload" not in calls(deployed)[3:]
@@ -225,7 +225,7 @@ def test_a_failed_reload_brings_the_old_state_back(deployed):
     process = deployed.process()
     process.renew_deploy(LINEAGE)
     calls(deployed)
-    with pytest.raises(DeployError, match=r"reload www: exit status 1: no; the old files are back. Mend it"):
+    with pytest.raises(DeployError, match=r"reload www: exit status 1: no; the old files are back. Run it by hand"):
         process.restart()
     assert calls(deployed) == ["reload", "reload"]
     assert deployed.serves(old)
@@ -236,12 +236,13 @@ def test_a_failed_reload_brings_the_old_state_back(deployed):
 
 
 def test_a_reload_that_fails_twice_is_owed(deployed):
-    """Where the old state does not reload either, both errors are told and the reload is made up for."""
+    """Where the old state does not reload either, the error is reported once, and the reload is made up for."""
     old = deployed.lineages[LINEAGE]
     deployed.put_lineage(material())
     deployed.services["www"].reload_red = 2
-    with pytest.raises(DeployError, match=r"exit status 1: no; the old files are back; after that: reload www"):
+    with pytest.raises(DeployError, match=r"no; the old files are back, but the service .* in the same way") as caught:
         deployed.process().converge(LINEAGE)
+    assert str(caught.value).count("exit status") == 1
     assert entry_of(deployed).reload_owed
     deployed.put_lineage(old)
     calls(deployed)
@@ -253,11 +254,10 @@ def test_a_reload_that_fails_twice_is_owed(deployed):
 def test_a_service_that_goes_on_with_the_old_certificate_is_found(deployed):
     """The reload says yes and the port still serves the old leaf: everything is put back."""
     old = deployed.lineages[LINEAGE]
-    new = deployed.put_lineage(material())
+    deployed.put_lineage(material())
     deployed.services["www"].deaf = True
-    with pytest.raises(DeployError, match=r"www:443 asked for .* serves SHA-256 .* and not .* \(after 2 s\)") as caught:
+    with pytest.raises(DeployError, match=r"www:443 asked for .* serves another certificate .* \(after 2 s\)"):
         deployed.process().converge(LINEAGE)
-    assert new.fingerprint[:16] in caught.value.message
     assert deployed.serves(old)
 
 
@@ -491,7 +491,7 @@ def test_rollback_brings_back_the_former_deployment_and_holds_it(deployed):
     deployed.process().converge(LINEAGE)
     assert deployed.warned == [
         (
-            "[deploy www] is held at what certbot rollback brought back, until lineage www.example.it has a newer "
+            "[deploy www] is held at what a rollback brought back, until lineage www.example.it has a newer "
             "certificate; certbot install -i garr-tcs --cert-name www.example.it ends the hold"
         )
     ]
@@ -698,7 +698,7 @@ def test_a_target_without_files_is_reloaded_once(host):
     with pytest.raises(DeployError, match="no good"):
         host.process([target]).converge(LINEAGE)
     service.config_red = False
-    with pytest.raises(DeployError, match=r"serves SHA-256 .* \(after 2 s\)"):
+    with pytest.raises(DeployError, match=r"serves another certificate .* \(after 2 s\)"):
         host.process([target]).converge(LINEAGE)
 
 

@@ -45,7 +45,7 @@ def test_the_section_of_the_manual_is_read_whole():
         group="ssl-cert",
         tests=(("nginx", "-t"),),
         reloads=(("sh", "-c", "systemctl reload nginx"),),
-        probes=(Probe("www.example.it", 443),),
+        probes=(Probe("www.example.it", 443, has_default_timeout=True),),
     )
     assert target.title == "[deploy www]"
 
@@ -109,11 +109,24 @@ def test_the_other_keys_are_read_too():
         ({"mkdir": "maybe"}, "mkdir must be yes or no"),
         ({"test": "nginx -t 'x"}, "test quotes do not match"),
         ({"reload": "nginx -t && reload"}, "reload && needs a shell, and none is used"),
+        ({"reload": "nginx -t $CONF"}, "reload $ needs a shell, and none is used; quote it, or write sh -c"),
+        ({"reload": 'nginx -c "$CONF"'}, "reload $ needs a shell"),
+        ({"reload": 'nginx -c "a`b`"'}, "reload ` needs a shell"),
+        ({"reload": 'nginx -c "\\$CONF"'}, "reload $ needs a shell"),
+        ({"test": "nginx -t >/dev/null"}, "test > needs a shell"),
+        ({"test": "nginx -t 2>&1"}, "test >& needs a shell"),
+        ({"test": "cat /etc/nginx/*.conf"}, "test * needs a shell"),
+        ({"test": "nginx -T|grep ssl"}, "test | needs a shell"),
+        ({"test": "nginx -t; true"}, "test ; needs a shell"),
+        ({"test": "nginx -t &"}, "test & needs a shell"),
+        ({"test": "true `hostname`"}, "test ` needs a shell"),
+        ({"test": "~/bin/check"}, "test ~ needs a shell"),
+        ({"test": "LC_ALL=C nginx -t"}, "test NAME=value needs a shell"),
         ({"reload": "''"}, "reload names no command"),
         ({"probe": "www.example.it"}, "probe is not host:port"),
         ({"probe": "2001:db8::1:443"}, "probe is not host:port"),
         ({"probe": "www:70000"}, "probe is not host:port"),
-        ({"probe": "www:443", "probe-starttls": "pop3"}, "probe-starttls must be one of smtp, imap"),
+        ({"probe": "www:443", "probe-starttls": "telnet"}, "probe-starttls must be one of smtp, lmtp, imap"),
         ({"probe": "www:443", "probe-timeout": "0"}, "probe-timeout is no number of seconds above zero"),
         ({"probe-name": "www"}, "probe-name says how to probe, but not where"),
         ({"preset": "ngnix"}, "preset is none of nginx, apache, haproxy"),
@@ -150,8 +163,24 @@ def test_a_target_must_do_something():
 
 
 @pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("sh -c 'nginx -t && echo $HOME > /tmp/x'", ("sh", "-c", "nginx -t && echo $HOME > /tmp/x")),
+        ('echo "a; b | c > *"', ("echo", "a; b | c > *")),
+        ("echo \\$HOME \\*", ("echo", "$HOME", "*")),
+        ("run --name=a~b x=1 http://localhost/?a", ("run", "--name=a~b", "x=1", "http://localhost/?a")),
+    ],
+)
+def test_what_is_quoted_for_a_shell_is_fine(command, words):
+    """A shell would pass on the same words."""
+    target, problems = read({**LEAST, "test": command})
+    assert problems == []
+    assert target.tests == (words,)
+
+
+@pytest.mark.parametrize(
     ("port", "key", "expected"),
-    [(25, {}, "smtp"), (993, {}, None), (5432, {}, "postgres"), (25, {"probe-starttls": "none"}, None)],
+    [(25, {}, "smtp"), (993, {}, None), (3306, {}, "mysql"), (25, {"probe-starttls": "none"}, None)],
 )
 def test_starttls_follows_the_port(port, key, expected):
     """Where TLS never begins at once, STARTTLS is the default, and can be switched off."""
@@ -172,6 +201,26 @@ def test_every_preset_is_a_whole_target(preset, family):
     assert any(output.holds_key for output in target.outputs)
     assert PRESETS[preset].source
     assert "{" not in "".join(str(output.path) for output in target.outputs)
+
+
+def test_on_rhel_every_file_of_a_preset_lies_in_a_folder_of_roots():
+    """None in a folder that its package gives to the service's user or group: what is written there is its own."""
+    targets = [read({"lineage": "x", "preset": name, "pkcs12-password-file": "/p"}, RHEL)[0] for name in PRESETS]
+    # As the packages have them: /etc/raddb/certs is its group's, /var/lib/pgsql/data and /etc/ejabberd the service's.
+    pki = {"/etc/pki/tls/certs", "/etc/pki/tls/private"}
+    own = {"/etc/haproxy/certs", "/etc/openldap/certs", "/etc/stunnel", "/etc/cups/ssl", "/etc/cockpit/ws-certs.d"}
+    keystores = {"/etc/jetty", "/etc/tomcat"}
+    grid = {"/etc/grid-security", "/etc/grid-security/xrd", "/etc/grid-security/storm-webdav"}
+    assert {str(output.path.parent) for target in targets for output in target.outputs} == pki | own | keystores | grid
+
+
+@pytest.mark.parametrize("family", [DEBIAN, RHEL])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_no_preset_starts_a_service_that_was_stopped(preset, family):
+    """Units are asked with systemctl's try- commands, which leave a stopped unit alone."""
+    keys = PRESETS[preset].keys_for(family, "x")
+    words = keys.get("reload", "").split()
+    assert words[:1] != ["systemctl"] or words[1] in ("try-reload-or-restart", "try-restart")
 
 
 def test_a_preset_yields_to_the_section():
@@ -214,7 +263,8 @@ def test_one_section_serves_several_services_that_share_their_files():
     assert problems == []
     assert [str(output.path) for output in target.outputs] == ["/etc/ssl/certs/x.crt", "/etc/ssl/private/x.key"]
     assert target.tests == (("postfix", "check"), ("doveconf", "-n"))
-    assert target.reloads == (("systemctl", "reload", "postfix"), ("systemctl", "reload", "dovecot"))
+    reload = "systemctl", "try-reload-or-restart"
+    assert target.reloads == ((*reload, "postfix"), (*reload, "dovecot"))
     assert [(probe.port, probe.starttls) for probe in target.probes] == [(25, "smtp"), (993, None)]
     one, _ = read({**keys, "test": "true", "preset": "postfix, dovecot postfix"})
     assert one.tests == (("true",),)
@@ -248,7 +298,7 @@ def test_two_targets_must_not_share_a_path():
         lambda: Output("cert", Path("/x"), 0o666),
         lambda: Probe("", 443),
         lambda: Probe("x", 0),
-        lambda: Probe("x", 443, "pop3"),
+        lambda: Probe("x", 443, "telnet"),
         lambda: Probe("x", 443, timeout_seconds=0),
     ],
 )

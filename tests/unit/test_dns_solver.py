@@ -19,8 +19,8 @@ from certbot_garr_tcs.challenges.published import DAYS_KEPT, PublishedRecord, Pu
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
 from certbot_garr_tcs.challenges.settings import (
     DNS_01,
-    PropagationMethod,
     Propagation,
+    PropagationMethod,
     Rfc2136Settings,
     SolverSection,
     TsigKey,

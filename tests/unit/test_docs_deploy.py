@@ -9,7 +9,8 @@ import pytest
 
 from certbot_garr_tcs.config import load
 from certbot_garr_tcs.deploy.presets import DEBIAN, PRESETS, this_family
-from certbot_garr_tcs.deploy.section import KEYS
+from certbot_garr_tcs.deploy.section import KEYS, STARTTLS_PORTS
+from certbot_garr_tcs.deploy.targets import STARTTLS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text(encoding="utf-8")
 RECIPES = re.findall(r"```ini\n(.*?)```\n(.*?)(?=```ini|\n#|\Z)", PAGE, flags=re.DOTALL)
@@ -26,6 +27,14 @@ def test_every_key_is_explained():
     table = PAGE.partition("## Keys")[2].partition("\n## ")[0]
     rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
     assert sorted(re.findall(r"`([^`]+)`", "".join(rows))) == sorted(KEYS)
+
+
+def test_every_starttls_protocol_and_port_is_named():
+    """The row of probe-starttls has each word and each port."""
+    row = PAGE.partition("| `probe-starttls` |")[2].partition("\n")[0]
+    words, _, ports = row.partition("known from ports")
+    assert re.findall(r"`([^`]+)`", words) == [*STARTTLS, "none"]
+    assert {int(port) for port in re.findall(r"\d+", ports)} == set(STARTTLS_PORTS)
 
 
 @pytest.mark.parametrize(("recipe", "text"), RECIPES)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from certbot_garr_tcs.errors import ChallengeError, DnsError, GarrTcsError, join_errors, printable
+from certbot_garr_tcs.errors import ChallengeError, DnsError, GarrTcsError, join_errors, printable, printable_end
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,7 @@ from certbot_garr_tcs.errors import ChallengeError, DnsError, GarrTcsError, join
         ("it failed", "", "it failed"),
         ("it failed", "Do this.", "it failed. Do this."),
         ("it failed.", "Do this.", "it failed. Do this."),
+        ("leave out ..", "Do this.", "leave out .. Do this."),
         ("it\n  failed", "Do\nthis.", "it failed. Do this."),
     ],
 )
@@ -72,3 +73,19 @@ def test_equal_errors_are_shown_once_and_many_are_counted():
     assert text.startswith("8 errors: (1) error 0. hint 0; (2) error 1. hint 1; ")
     assert text.endswith("(5) error 4. hint 4; and 3 more")
     assert join_errors(errors[::8]) is errors[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "line"),
+    [
+        ("two\r\nlines", 200, "two lines"),
+        ("\x1b[2J\x1b]0;title\x07\x1b[31mred\u202e\x1b[0m", 200, "red"),
+        ("x" * 10, 10, "x" * 10),
+        ("ab" + "x" * 9, 10, f"…{'x' * 9}"),
+        ("word " * 4_000_000, 10, "…word word"),
+    ],
+)
+def test_the_end_of_a_foreign_text_is_made_printable(text, limit, line):
+    """A command says at the end why it fails."""
+    assert printable_end(text, limit) == line
+    assert len(line) <= limit
