@@ -1,4 +1,4 @@
-"""The error tree: what failed, on what, with what answer, and one next step."""
+"""The errors of this package: what failed, on what, with what answer, and one next step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def printable(text: str, limit: int = 200) -> str:
 
 
 class GarrTcsError(Exception):
-    """Say what failed and what to do next, in one line.
+    """The base class: what failed and what to do next, in one line.
 
     ``message``: what failed, on what, with what answer. ``hint``: one next step, naming the option,
     key or command. Both are one line each, because Certbot shows the ``repr`` of some errors.
@@ -33,7 +33,6 @@ class GarrTcsError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        """Keep both parts, folded to one line each."""
         self.message = _one_line(message)
         self.hint = _one_line(hint)
         # A message may end with the question "did you mean …?".
@@ -42,7 +41,7 @@ class GarrTcsError(Exception):
 
 
 class ConfigError(GarrTcsError):
-    """Something in garr-tcs.ini, or among our options, cannot be used as it stands."""
+    """Something in garr-tcs.ini, or among our options, cannot be used."""
 
 
 class AccountError(GarrTcsError):
@@ -58,7 +57,7 @@ class DnsError(ChallengeError):
 
 
 class DeployError(GarrTcsError):
-    """A target does not hold, or its service does not serve, what it should."""
+    """A target does not have, or its service does not serve, the certificate that it should."""
 
 
 class SandboxError(GarrTcsError):
