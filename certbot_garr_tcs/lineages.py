@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import stat
 from dataclasses import dataclass
@@ -184,9 +185,9 @@ def store(conf: Path, **params: str) -> bool:
         if all(stored.get(key) == value for key, value in params.items()):
             return False
         stored.update(params)
-        parsed.filename = None
-        text = "\n".join(parsed.write() or ())
-        replace_file(conf, f"{text}\n", mode=stat.S_IMODE(conf.stat().st_mode))
+        written = io.BytesIO()
+        parsed.write(written)
+        replace_file(conf, written.getvalue(), mode=stat.S_IMODE(conf.stat().st_mode))
     except (OSError, ConfigObjError, UnicodeDecodeError, KeyError) as error:
         raise GarrTcsError(
             f"cannot write {conf}: {error}",

@@ -87,16 +87,16 @@ def read_opened(handle: int, path: Path, *, owners: Collection[int], forbidden: 
     return content
 
 
-def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
+def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Replace a file in a folder that only this user can write, atomically.
 
-    A reader sees the old text or the new one, also after a power failure: temporary file, fsync, rename, fsync of the
+    A reader sees the old content or the new one, also after a power failure: temporary file, fsync, rename, fsync of the
     folder. Raises ``OSError``; then the old file is still there.
     """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())
@@ -153,7 +153,7 @@ class StateFolder:
     def write(self, name: str, document: Any) -> None:
         """Replace the document ``name``."""
         text = json.dumps(document, indent=1, sort_keys=True)
-        replace_file(self.ensure() / name, f"{text}\n")
+        replace_file(self.ensure() / name, f"{text}\n".encode())
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
