@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 import zope.interface.verify
 from achalls import challenge, token
-from certbot import errors, interfaces
+from certbot import errors, interfaces, util
 from certbot._internal.display import obj
-from parsed import make_lineage, parse
+from parsed import make_account, make_lineage, parse
 from pki import material
 
 from certbot_garr_tcs.plugin import Configurator
@@ -26,6 +26,7 @@ NAME = "www.example.it"
 def terminal(monkeypatch):
     """Show messages on standard output, and remove what ``prepare`` adds to the log's handlers."""
     monkeypatch.setattr(obj._SERVICE, "display", obj.NoninteractiveDisplay(sys.stdout))
+    monkeypatch.setattr(util, "atexit_register", lambda *_: None)  # what is reported at exit is test_options' matter
     monkeypatch.setattr(logging.getLogger(), "handlers", [*logging.getLogger().handlers])
 
 
@@ -45,7 +46,8 @@ class Machine:
         self.live = folder / "config" / "live" / NAME
 
     def write(self, *sections):
-        (self.folder / "config").mkdir(exist_ok=True)
+        if not (self.folder / "config" / "accounts").exists():
+            make_account(self.folder, "127.0.0.1:1/directory", "account-1")
         write_private(self.folder / "config" / "garr-tcs.ini", "\n".join([ACCOUNT, *sections]).encode())
 
     def issue(self, **params):
@@ -121,7 +123,7 @@ def test_certbots_menu_learns_that_nobody_chose_us(host):
 
 def test_a_wrong_file_is_one_line_of_certbots(host):
     """Certbot shows a ``ConfigurationError`` as it is."""
-    host.write("[http-01]\nwebrot = /srv")
+    host.write("[http-01]\nvia = webrot")
     with pytest.raises(errors.ConfigurationError, match="webroot") as caught:
         host.plugin(*ISSUE)
     assert "\n" not in str(caught.value)
@@ -141,7 +143,7 @@ def test_an_http_01_challenge_is_solved_and_removed(host):
     """From preference to cleanup; a wildcard is offered dns-01 alone."""
     webroot = host.folder / "webroot"
     webroot.mkdir()
-    host.write(f"[http-01]\nwebroot = {webroot}")
+    host.write(f"[http-01]\nvia = webroot\nwebroot-path = {webroot}")
     plugin = host.plugin(*ISSUE)
     assert [kind.typ for kind in plugin.get_chall_pref(NAME)] == ["http-01"]
     wanted = challenge(NAME)
