@@ -1,4 +1,4 @@
-"""The command certbot-garr-tcs: arguments in, exit status out."""
+"""The command certbot-garr-tcs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""garr-tcs.ini -> frozen, validated values."""
+"""Read and check garr-tcs.ini."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _LONGEST_PATH = 1024
 
 @dataclass(frozen=True)
 class Configuration:
-    """Hold a whole garr-tcs.ini. Without an ``account`` it says nothing about the CA."""
+    """A whole garr-tcs.ini, checked. Without ``account``, another source decides the CA."""
 
     path: Path
     account: AccountSettings | None = None
@@ -48,14 +48,14 @@ class Configuration:
 def load(path: Path) -> Configuration:
     """Read and check a garr-tcs.ini; raise one ``ConfigError`` with every problem of it.
 
-    The file must belong to this user and to nobody else (``private.read_private``). No message shows what could
-    be a secret (``keys.could_be_secret`` has the rule). ``certbot renew`` asks once for every lineage: a file that
+    The file must belong to this user and to nobody else (``storage.read_private``). No message shows what could
+    be a secret (``section_reader.could_be_secret`` has the rule). ``certbot renew`` asks once for every lineage: a file that
     has not changed meanwhile, nor its owner or mode, is read once in a process.
     """
     try:
         seen = path.stat()
     except OSError:
-        return _load(path)  # which says what is wrong
+        return _load(path)  # which raises what is wrong
     return _load_once(path, (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns))
 
 
@@ -69,7 +69,7 @@ def _load(path: Path) -> Configuration:
 
 
 def parse(text: str, path: Path) -> Configuration:
-    """Return what the text of the file ``path`` says, or raise as ``load`` does."""
+    """Check the text of the file ``path``; raises as ``load`` does."""
     sections, problems = ini.split(text, _KEYS)
     account: AccountSettings | None = None
     solvers: list[SolverSection] = []
@@ -169,5 +169,5 @@ def load_named(named: str | None, config_dir: str) -> Configuration | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError:
-        pass  # it may well be there, as for a user who cannot look into config_dir: reading it tells why not
+        pass  # it may well be there, as for a user who cannot look into config_dir: reading it shows why not
     return load(path)

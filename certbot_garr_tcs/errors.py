@@ -1,4 +1,4 @@
-"""The error tree: what failed, on what, with what answer, and one next step."""
+"""The errors of this package: what failed, on what, with what answer, and one next step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def printable_end(text: str, limit: int) -> str:
 
 
 class GarrTcsError(Exception):
-    """Say what failed and what to do next, in one line.
+    """The base class: what failed and what to do next, in one line.
 
     ``message``: what failed, on what, with what answer. ``hint``: one next step, naming the option,
     key or command. Both are one line each, because Certbot shows the ``repr`` of some errors.
@@ -43,7 +43,6 @@ class GarrTcsError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        """Keep both parts, folded to one line each."""
         self.message = _one_line(message)
         self.hint = _one_line(hint)
         # A message may end with the question "did you mean …?".
@@ -52,7 +51,7 @@ class GarrTcsError(Exception):
 
 
 class ConfigError(GarrTcsError):
-    """Something in garr-tcs.ini, or among our options, cannot be used as it stands."""
+    """Something in garr-tcs.ini, or among our options, cannot be used."""
 
 
 class AccountError(GarrTcsError):
@@ -68,7 +67,7 @@ class DnsError(ChallengeError):
 
 
 class DeployError(GarrTcsError):
-    """A target does not hold, or its service does not serve, what it should."""
+    """A target does not have, or its service does not serve, the certificate that it should."""
 
 
 class SandboxError(GarrTcsError):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import io
 import re
-import shutil
+import stat
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from configobj import ConfigObj, ConfigObjError
 
 from certbot_garr_tcs.errors import GarrTcsError
+from certbot_garr_tcs.storage import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -25,7 +26,7 @@ PIECES = ("cert", "chain", "fullchain", "privkey")
 
 @dataclass(frozen=True)
 class Lineage:
-    """Hold what one ``renewal/NAME.conf`` says; ``certificate`` is its ``live/NAME/cert.pem``."""
+    """A lineage: what its ``renewal/NAME.conf`` contains; ``certificate`` is its ``live/NAME/cert.pem``."""
 
     name: str
     certificate: Path
@@ -71,7 +72,7 @@ class Lineage:
         return _names_in(current.with_name(f"cert{int(match.group(1)) - 1}.pem")) if match else frozenset()
 
     def has_issuer_of(self, certificate: Path) -> bool:
-        """Tell whether a certificate has the same issuer as the lineage's: the organisation counts, if it is named.
+        """Return whether a certificate has the same issuer as the lineage's: the organisation counts, if it is named.
 
         One CA signs RSA and ECDSA keys with different keys of its own.
         """
@@ -83,7 +84,7 @@ class Lineage:
         return _read_der(self.certificate) == der
 
     def was_issued_since(self, since: float) -> bool:
-        """Tell whether the certificate was written at or after a time as of files."""
+        """Return whether the certificate was written at or after a time as of files."""
         try:
             return self.certificate.stat().st_mtime >= since
         except OSError:
@@ -91,7 +92,7 @@ class Lineage:
 
 
 def folder(config_dir: str) -> Path:
-    """Return where Certbot keeps its renewal files."""
+    """Return the folder of Certbot's renewal files."""
     return Path(config_dir) / "renewal"
 
 
@@ -185,25 +186,20 @@ def read_lineages(renewal_dir: Path) -> Iterator[Lineage]:
 
 
 def store(conf: Path, **params: str) -> bool:
-    """Change what a renewal file says, as its owner could with an editor; tell whether anything had to change.
+    """Change parameters in a renewal file, as its owner could with an editor; return whether anything changed.
 
     Certbot stores options with a new certificate only. Its own locks are held while a plugin runs.
     """
-    new = conf.with_name(f".{conf.name}.garr-tcs")
     try:
         parsed = ConfigObj(str(conf), encoding="utf-8", default_encoding="utf-8", file_error=True, interpolation=False)
         stored = parsed["renewalparams"]
         if all(stored.get(key) == value for key, value in params.items()):
             return False
         stored.update(params)
-        shutil.copy2(conf, new)
-        with new.open("wb") as file:
-            parsed.write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(conf)
+        written = io.BytesIO()
+        parsed.write(written)
+        replace_file(conf, written.getvalue(), mode=stat.S_IMODE(conf.stat().st_mode))
     except (OSError, ConfigObjError, UnicodeDecodeError, KeyError) as error:
-        new.unlink(missing_ok=True)
         raise GarrTcsError(
             f"cannot write {conf}: {error}",
             f"Write under [renewalparams] there: {', '.join(map(' = '.join, params.items()))}",

@@ -37,7 +37,7 @@ def add_options(parser: Any) -> None:
     namespaces: list[argparse.Namespace] = []
 
     class Remember(argparse.Action):
-        """Remember the namespace that is being filled."""
+        """Stores the namespace that argparse is filling."""
 
         def __call__(
             self,
@@ -59,9 +59,9 @@ def add_options(parser: Any) -> None:
         action="store_true",
         dest=_CHOSEN,
         default=False,
-        help="Prove control of names the garr-tcs way, with the CA account of garr-tcs.ini, and deploy to the targets "
-        "of that file (short for --authenticator garr-tcs --installer garr-tcs). Also tells register, show_account, "
-        "update_account, unregister and revoke which CA and account to use.",
+        help="Issue with the CA account and the solvers of garr-tcs.ini, and deploy to the targets "
+        "of that file (short for --authenticator garr-tcs --installer garr-tcs). register, show_account, "
+        "update_account, unregister and revoke use the CA and the account of that file.",
     )
     parser.add_argument(
         f"{FLAG}-config",
@@ -123,15 +123,15 @@ def _options_were_parsed(namespace: argparse.Namespace) -> None:
 
     verb = compat.verb()
     if getattr(namespace, _CHOSEN):
-        # A renewal of everything is no wish to change what other lineages store.
+        # Who renews everything does not ask to change what other lineages store.
         takes_roles = verb != "renew" or namespace.certname
         compat.choose(namespace, FLAG, NAME, _ROLES.get(verb, ()) if takes_roles else ())
         if verb in _ACCOUNT_VERBS:
             namespace.verb = verb
             _set_account(namespace)
     elif namespace.authenticator == NAME and not namespace.installer and _has_no_other_installer(namespace, verb):
-        # Who has chosen us alone gets our installer too, so that a [deploy] section that is written later is
-        # seen to by the timer. At ``renew`` the plugin itself does this: each lineage has its own installer.
+        # With our authenticator and no installer, ours is stored too: so the timer deploys to a [deploy] section that
+        # is written later. At ``renew`` the plugin itself does this, because each lineage has its own installer.
         namespace.installer = NAME
     if verb == "renew":  # it may load no plugin of ours
         report_at_exit(namespace.garr_tcs_config, namespace.config_dir)
@@ -147,7 +147,7 @@ def _has_no_other_installer(namespace: argparse.Namespace, verb: str) -> bool:
 
 
 def report_at_exit(named: str | None, config_dir: str) -> None:
-    """Report the [deploy] sections that do nothing when the run is over, once in a process for each file."""
+    """Report at the end of the run the [deploy] sections that have no effect, once in a process for each file."""
     from certbot_garr_tcs import compat  # noqa: PLC0415
 
     folder = Path(config_dir).absolute()
@@ -156,7 +156,7 @@ def report_at_exit(named: str | None, config_dir: str) -> None:
 
 def _report_idle_sections(path: Path, config_dir: Path) -> None:
     if not path.exists():
-        return  # our rooms are not even imported
+        return  # without the file, none of our modules is imported
     from certbot_garr_tcs import config, deploy_setup  # noqa: PLC0415
     from certbot_garr_tcs.errors import GarrTcsError  # noqa: PLC0415
 
@@ -164,11 +164,11 @@ def _report_idle_sections(path: Path, config_dir: Path) -> None:
         for line in deploy_setup.idle_sections(config.load(path), config_dir, NAME):
             logger.error(line)  # --quiet hides what is less
     except GarrTcsError as error:
-        logger.debug("[deploy] sections were not looked at: %s", error)  # whoever needs the file fails by it
+        logger.debug("[deploy] sections were not checked: %s", error)  # whoever needs the file gets this error
 
 
 def _follow_renewals(*, flag_was_given: bool) -> None:
-    """Follow what ``certbot renew`` does, and let it leave other authenticators' lineages to them."""
+    """Note which lineage ``certbot renew`` is renewing, and leave the lineages of other authenticators to these."""
     from certbot_garr_tcs import compat  # noqa: PLC0415
 
     if compat.verb() != "renew":
@@ -177,13 +177,13 @@ def _follow_renewals(*, flag_was_given: bool) -> None:
     def renew(command: Callable[[Any, Any], Any], config: Any, plugins: Any) -> Any:
         compat.watch_renewals()
         if not config.certname and (compat.give_up(config, NAME) or flag_was_given):
-            _say_who_stays(config)
+            _report_other_authenticators(config)
         return command(config, plugins)
 
     compat.wrap_command(renew)
 
 
-def _say_who_stays(config: Any) -> None:
+def _report_other_authenticators(config: Any) -> None:
     from certbot_garr_tcs import lineages  # noqa: PLC0415
 
     staying = [
@@ -194,7 +194,7 @@ def _say_who_stays(config: Any) -> None:
     if staying:
         logger.log(
             logging.INFO if config.quiet else logging.WARNING,
-            "Lineages of other authenticators keep theirs, and their CA: %s. To move one: certbot renew "
+            "Lineages of other authenticators keep their authenticator and their CA: %s. To move one: certbot renew "
             "--force-renewal --cert-name NAME --authenticator %s",
             ", ".join(staying),
             NAME,
@@ -242,16 +242,16 @@ def _set_account(namespace: argparse.Namespace) -> None:
 
 
 def _register_later(_: Any, done: Callable[[str], None]) -> None:
-    """Let ``certbot register`` register also where there are accounts: by itself it refuses to."""
+    """Let ``certbot register`` register also where there are accounts; by itself it refuses to."""
     from certbot_garr_tcs import compat  # noqa: PLC0415
 
     compat.wrap_command(lambda _command, config, _plugins: done(compat.register_account(config)))
 
 
 def _set_by_user_while_parsing(namespace: argparse.Namespace, public_server: str) -> Callable[[str], bool]:
-    """Return a test for options that were given, while they are still being parsed: their value is no default.
+    """Return a function that tells whether the user set an option, for use while options are still being parsed.
 
-    ``--server`` is looked for on the command line: who types Certbot's default there means it.
+    An option that is not its default was set. ``--server`` is searched on the command line: its default may be given.
     """
     from certbot_garr_tcs import compat  # noqa: PLC0415
 

@@ -1,7 +1,7 @@
-"""The Certbot plugin: translates Certbot's calls and our errors; decides nothing.
+"""The Certbot plugin: passes Certbot's calls on, and our errors back; decides nothing.
 
-Certbot imports this module at every start, also for other people's certificates: our rooms, and what they
-need, are imported when they are used.
+Certbot imports this module at every start, whatever plugin is used: all other modules of ours, and what they need, are
+imported when they are used.
 """
 
 from __future__ import annotations
@@ -40,22 +40,21 @@ class Configurator(
     interfaces.RenewDeployer,
     interfaces.GenericUpdater,
 ):
-    """Authenticator for an organisation's CA account, and installer for the targets of garr-tcs.ini.
+    """Authenticator with an organisation's CA account, and installer of the targets of garr-tcs.ini.
 
-    One class, because two entry points cannot share a name. Certbot builds one instance for each run, and one for
-    each lineage of ``renew``; in one that it has not prepared, ``generic_updates`` alone is called.
+    One class, because two entry points cannot share a name. Certbot makes one instance for each run, and one for
+    each lineage of ``renew``; it calls nothing but ``generic_updates`` on one that it has not prepared.
     """
 
     description = "Certificates from your organisation's CA account (GARR TCS), put where services read them"
 
     def __init__(self, config: Any, name: str) -> None:
-        """Keep Certbot's configuration; read nothing yet."""
         super().__init__(config, name)
         self._solvers: SolverFactory
         self._session: Session | None = None
         self._installer: CertbotInstaller | None = None
         self._is_prepared = False
-        self._keeps_installer = False
+        self._stores_installer = False
         self._missing: GarrTcsError | None = None
 
     @classmethod
@@ -70,21 +69,21 @@ class Configurator(
         options.add_options(parser)
 
     def more_info(self) -> str:
-        """Say what this plugin does, for ``certbot plugins``."""
+        """Return what this plugin does, for ``certbot plugins``."""
         return (
             "Uses the CA account of garr-tcs.ini, which may be any CA with external account binding, and proves "
             "control of the names that the CA has not validated beforehand with the solvers of that file. Puts "
-            "certificates where the file's targets want them, tests, reloads, looks at what is served, and undoes "
+            "certificates where the file's targets want them, tests, reloads, checks what is served, and undoes "
             "what does not work."
         )
 
     def prepare(self) -> None:
         """Set CA and account, where we are the authenticator; open no port.
 
-        No name server is asked, but to delete what a killed run left behind. A deployment that was interrupted is
-        rolled back first: whether the CA answers later or not.
-        Errors are not ``PluginError``, whose ``repr`` Certbot would show, but for the one case where
-        nobody chose us and Certbot is only making up a menu.
+        No name server is asked, except to delete what a killed run left behind. A deployment that was interrupted is
+        rolled back first, whether the CA answers later or not.
+        Errors are not ``PluginError``, whose ``repr`` Certbot would show, except where nobody chose us and Certbot is
+        only making its menu.
         """
         if self.name not in {self.config.authenticator, self.config.installer, self.config.configurator}:
             raise errors.PluginError(f"Nobody chose {self.name}: give --authenticator {self.name}")
@@ -98,7 +97,7 @@ class Configurator(
             if not self.config.dry_run:
                 self._installer = self._build()
                 self._installer.recover_first()
-            # As installer alone we stand beside any authenticator, and leave its CA alone.
+            # As installer alone, we work with any authenticator and any CA.
             if self.name in {self.config.authenticator, self.config.configurator}:
                 account, file = (settings.account, settings.path) if settings else (None, self._default_path())
                 context = run_context(self.config, display_util.notify)
@@ -109,13 +108,13 @@ class Configurator(
                 self._choose_installer_of_renewal()
 
     def _choose_installer_of_renewal(self) -> None:
-        """Become the installer of a lineage that has none, too, as ``options`` sees to for new ones.
+        """Become the installer of a lineage that has none; for new lineages, ``options`` does this.
 
-        Certbot has chosen plugins by now, but asks anew which installer takes part in updates after the renewal.
+        Certbot has chosen its plugins before, but chooses the installer again for the updates after a renewal.
         """
         if self.config.verb == "renew" and not self.config.installer:
             self.config.configurator = self.name
-            self._keeps_installer = True
+            self._stores_installer = True
 
     def _read(self) -> tuple[Configuration | None, StateFolder]:
         from certbot_garr_tcs import config, options  # noqa: PLC0415
@@ -169,21 +168,21 @@ class Configurator(
                 self._session.solve([_challenge(achall) for achall in achalls])
         return [achall.response(achall.account_key) for achall in achalls]
 
-    def cleanup(self, achalls: list[achallenges.AnnotatedChallenge]) -> None:  # noqa: ARG002  (the session knows)
-        """Withdraw what ``perform`` published; report what could not be, and raise nothing."""
+    def cleanup(self, achalls: list[achallenges.AnnotatedChallenge]) -> None:  # noqa: ARG002  (the session has them)
+        """Remove what ``perform`` published; report what could not be removed, and raise nothing."""
         if self._session is not None:
             self._session.clean_up()
 
     def auth_hint(self, failed_achalls: list[achallenges.AnnotatedChallenge]) -> str:
-        """Say what we see of the proofs that the CA did not accept, and one next step."""
+        """Return what we see of the challenges that the CA did not accept, and one next step."""
         if self._session is None:
             return ""
         return self._session.diagnose([_challenge(achall) for achall in failed_achalls])
 
-    # Installer: every call leads to the same deployment
+    # Installer
 
     def get_all_names(self) -> Iterable[str]:
-        """Offer no names: garr-tcs.ini knows lineages, and asks nobody's web server."""
+        """Offer no names: garr-tcs.ini names lineages, and no web server is asked."""
         return ()
 
     def deploy_cert(self, domain: str, cert_path: str, key_path: str, chain_path: str, fullchain_path: str) -> None:  # noqa: ARG002  (Certbot's signature)
@@ -214,7 +213,7 @@ class Configurator(
         self._clean_up_stale()
         with self._deploying() as installer:
             name = installer.add(lineage)
-            if self._keeps_installer:
+            if self._stores_installer:
                 installer.keep_installer(lineage, self.name)
                 self._deploy_and_check_names(installer, lambda: installer.converge(name))
             else:
@@ -247,7 +246,7 @@ class Configurator(
             installer.recover()
 
     def rollback_checkpoints(self, rollback: int = 1) -> None:
-        """Undo what this run deployed; as ``certbot rollback``, bring back the deployment before the last."""
+        """Undo what this run deployed; as ``certbot rollback``, restore the previous deployment."""
         with self._deploying() as installer:
             if self.config.verb == "rollback":
                 installer.restore(rollback)
@@ -260,7 +259,7 @@ class Configurator(
     def supported_enhancements(self) -> list[str]:
         """Support none: we write certificates, not a server's configuration.
 
-        Certbot asks once ``run`` has deployed. (At an error of ``restart`` it would say that nothing is deployed.)
+        Certbot calls this when ``run`` has deployed; after an error of ``restart`` it would report that nothing is.
         """
         from certbot_garr_tcs import compat  # noqa: PLC0415
 
@@ -275,7 +274,7 @@ class Configurator(
 
     @contextlib.contextmanager
     def _deploying(self) -> Iterator[CertbotInstaller]:
-        """Give the installer of this run, and turn what it raises into what makes Certbot fail, and say why."""
+        """Yield the installer of this run, and raise its errors as errors of Certbot's."""
         from certbot_garr_tcs import compat  # noqa: PLC0415
         from certbot_garr_tcs.deploy_setup import shared_installer  # noqa: PLC0415
         from certbot_garr_tcs.errors import DeployError  # noqa: PLC0415

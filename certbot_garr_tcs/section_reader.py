@@ -1,4 +1,4 @@
-"""Take the values of one section, key by key, and collect what is wrong with them."""
+"""Read the values of one section of garr-tcs.ini, key by key, and collect its problems."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def could_be_secret(text: str) -> bool:
 
     A value is never quoted: section and key, or the number of the line, say where it stands. What would be shown
     later (a server, a zone, the name of a TSIG key) is not accepted where this function returns ``True``: see
-    ``Keys.text``.
+    ``SectionReader.text``.
 
     Base64 and hexadecimal digits change between capitals, small letters and figures all the time; words and the
     names of hosts do not. A "=" is base64's padding, or the rest of a line that went wrong.
@@ -94,8 +94,8 @@ class Section:
     lines: dict[str, int] = field(default_factory=dict, repr=False)
 
 
-class Keys:
-    """Read one section's values; every problem is kept in ``problems``, none is raised.
+class SectionReader:
+    """Reads one section's values; every problem is added to ``problems``, none is raised.
 
     ``heading``: the section as the user wrote it, in brackets. ``values``: keys with dashes, values as
     strings. ``known``: the keys that may stand there; ``None`` accepts any. ``lines``: the number of each
@@ -110,7 +110,6 @@ class Keys:
         known: Iterable[str] | None,
         lines: Mapping[str, int] | None = None,
     ) -> None:
-        """Note the keys that nobody knows."""
         self.heading = heading
         self.values = values
         self.problems: list[str] = []
@@ -121,21 +120,21 @@ class Keys:
             if key not in known:
                 near = did_you_mean(key, known) if len(self.problems) < MOST_PROBLEMS else ""
                 where = f"line {lines[key]}" if lines else f"entry {position}"
-                self.wrong(key if near else where, f"is no key of this section{near}")
+                self.add_problem(key if near else where, f"is no key of this section{near}")
 
-    def wrong(self, key: str, what: str) -> None:
-        """Note a problem: section, key, what is wrong and what would be right."""
+    def add_problem(self, key: str, what: str) -> None:
+        """Add a problem: section, key, what is wrong and what would be right."""
         self.problems.append(f"{self.heading} {key} {what}")
 
     def has(self, *keys: str) -> bool:
-        """Tell whether any of ``keys`` is there, right or wrong."""
+        """Return whether any of ``keys`` is there, right or wrong."""
         return any(key in self.values for key in keys)
 
     def value(self, key: str) -> str | None:
         """Return a value that is not empty. It may be a secret: no message shows it."""
         value = self.values.get(key)
         if value == "":
-            self.wrong(key, "is empty; give it a value, or remove the line")
+            self.add_problem(key, "is empty; give it a value, or remove the line")
             return None
         return value
 
@@ -143,7 +142,7 @@ class Keys:
         """Return a value that is not empty, and may be shown later, since it does not look like a secret."""
         value = self.value(key)
         if value is not None and could_be_secret(value):
-            self.wrong(key, "looks like a key or a password, which does not belong there (it is not shown)")
+            self.add_problem(key, "looks like a key or a password, which does not belong there (it is not shown)")
             return None
         return value
 
@@ -155,7 +154,7 @@ class Keys:
         try:
             return read(name)
         except ConfigError as error:
-            self.wrong(key, f"cannot be used: {error}")
+            self.add_problem(key, f"cannot be used: {error}")
             return None
 
     def flag(self, key: str) -> bool | None:
@@ -167,7 +166,7 @@ class Keys:
             return True
         if value.lower() in NO:
             return False
-        self.wrong(key, "must be yes or no")
+        self.add_problem(key, "must be yes or no")
         return None
 
     def number(self, key: str, at_least: int, at_most: int) -> int | None:
@@ -183,7 +182,7 @@ class Keys:
             and int(value) in range(at_least, at_most + 1)
         ):
             return int(value)
-        self.wrong(key, f"must be a whole number from {at_least} to {at_most}")
+        self.add_problem(key, f"must be a whole number from {at_least} to {at_most}")
         return None
 
     def one_of(self, key: str, choices: Iterable[str]) -> str | None:
@@ -194,5 +193,5 @@ class Keys:
         choices = list(choices)
         if value.lower() in choices:
             return value.lower()
-        self.wrong(key, f"must be one of {', '.join(choices)}{did_you_mean(value.lower(), choices)}")
+        self.add_problem(key, f"must be one of {', '.join(choices)}{did_you_mean(value.lower(), choices)}")
         return None

@@ -1,6 +1,6 @@
-"""What differs between Certbot 2.1 and today.
+"""What Certbot offers no public interface for, and what differs between its versions, 2.1 to today.
 
-Certbot's private modules are imported here and in no other room, and only when they are used.
+Certbot's private modules are imported in no other module, and here only when they are used.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ def set_by_user(config: Any, name: str) -> bool:
     return type(getattr(detector, name)).__name__ != "_Default"
 
 
-def choose(namespace: argparse.Namespace, flag: str, name: str, roles: Iterable[str]) -> None:
-    """Do for our flag what Certbot's own ``--nginx`` and its like do.
+def select_plugin(namespace: argparse.Namespace, flag: str, name: str, roles: Iterable[str]) -> None:
+    """Select the plugin ``name`` for ``roles``, as Certbot's own ``--nginx`` and the like do.
 
     ``roles``: ``authenticator``, ``installer``, or none. A role that is given to another plugin stays there: Certbot
-    says what does not go together. Before 2.7 the second parse of the command line knows nothing of what an action
+    reports what does not go together. Before 2.7 the second parse of the command line does not see what an action
     did, and takes a flag of our own for an option with a value: there it is replaced by what it stands for.
     """
     ours = [role for role in roles if not getattr(namespace, role)]
@@ -68,10 +68,10 @@ def choose(namespace: argparse.Namespace, flag: str, name: str, roles: Iterable[
         parser.args[:] = rest + [f"--{role}={name}" for role in ours]
 
 
-def give_up(config: Any, name: str) -> bool:
-    """Take the role of authenticator from the plugin ``name``, as if nobody had given it; tell whether it had it.
+def unset_authenticator(config: Any, name: str) -> bool:
+    """Take the role of authenticator from the plugin ``name``; return whether it had it.
 
-    Certbot then goes by what each lineage stores.
+    Certbot then uses the authenticator that each lineage stores.
     """
     if name not in {config.authenticator, config.configurator}:
         return False
@@ -81,7 +81,7 @@ def give_up(config: Any, name: str) -> bool:
     if not hasattr(configuration, "ArgumentSource"):
         from certbot._internal import cli  # noqa: PLC0415
 
-        # Before 2.7 it goes by a second parse of the command line.
+        # Before 2.7 it uses a second parse of the command line.
         getattr(cli, "set_by_cli")("config_dir")  # noqa: B009  (gone since 2.7, so no attribute for mypy)
         detector = getattr(cli, "set_by_cli").detector  # noqa: B009
         if detector.authenticator == name:
@@ -106,26 +106,26 @@ _RENEWING: list[str] = []
 
 
 class _RenewalListener(logging.Handler):
-    """Remember which lineage Certbot has said that it is at."""
+    """Remembers the lineage of the last "Processing …" line of Certbot."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        said = re.fullmatch(r"Processing\s+(.+)\.conf", record.getMessage().partition(": ")[2], re.DOTALL)
-        if said:
-            _RENEWING[:] = [said[1].rpartition("/")[2]]
+        line = re.fullmatch(r"Processing\s+(.+)\.conf", record.getMessage().partition(": ")[2], re.DOTALL)
+        if line:
+            _RENEWING[:] = [line[1].rpartition("/")[2]]
 
 
 def watch_renewals() -> None:
-    """Listen to what ``certbot renew`` logs, for ``renewing``."""
+    """Listen to what ``certbot renew`` logs, for ``lineage_being_renewed``."""
     _RENEWING.clear()
     display = logging.getLogger("certbot._internal.display.obj")
     if not any(isinstance(handler, _RenewalListener) for handler in display.handlers):
         display.addHandler(_RenewalListener())
 
 
-def renewing() -> str | None:
-    """Return the name of the lineage that ``certbot renew`` is at, ``None`` where it has not said so.
+def lineage_being_renewed() -> str | None:
+    """Return the name of the lineage that ``certbot renew`` is renewing; ``None`` where its log has not named one.
 
-    Nothing in the configuration that a plugin gets says it, and names need not be one lineage's alone.
+    The configuration that a plugin gets does not contain it, and several lineages can have the same names.
     """
     return _RENEWING[0] if _RENEWING else None
 
@@ -155,7 +155,7 @@ def verb() -> str:
 
 
 def on_command_line(option: str) -> bool:
-    """Tell whether an option stands on the command line, while Certbot is still parsing it."""
+    """Return whether an option is on the command line, while Certbot is still parsing it."""
     from certbot._internal import cli  # noqa: PLC0415
 
     arguments = cli.helpful_parser.args if cli.helpful_parser is not None else ()
@@ -163,14 +163,14 @@ def on_command_line(option: str) -> bool:
 
 
 def public_server() -> str:
-    """Return the directory that Certbot asks where nobody says anything."""
+    """Return the directory URL that Certbot uses by default."""
     from certbot._internal import constants  # noqa: PLC0415
 
     return str(constants.CLI_DEFAULTS["server"])
 
 
 def public_staging() -> str:
-    """Return the staging directory that ``--dry-run`` and ``--staging`` put in its place."""
+    """Return the staging directory URL that ``--dry-run`` and ``--staging`` use by default."""
     from certbot._internal import constants  # noqa: PLC0415
 
     return str(constants.STAGING_URI)
@@ -216,13 +216,13 @@ def identifier(achall: Any) -> str:
 
 @functools.cache
 def at_exit(function: Callable[..., None], *arguments: Any) -> None:
-    """Have a function called when Certbot has done everything else, once with the same arguments."""
+    """Call a function when Certbot has done everything else, once with the same arguments."""
     util.atexit_register(function, *arguments)
 
 
 @contextlib.contextmanager
 def user_errors(kind: type[errors.Error]) -> Iterator[None]:
-    """Raise our errors as one of Certbot's, which it shows as it is: one line."""
+    """Raise our errors as errors of Certbot's, which it shows unchanged, on one line."""
     try:
         yield
     except GarrTcsError as error:
