@@ -17,14 +17,14 @@ from certbot_garr_tcs.deploy.section import KEYS as TARGET_KEYS
 from certbot_garr_tcs.deploy.section import target_from_keys
 from certbot_garr_tcs.deploy.targets import clashes
 from certbot_garr_tcs.errors import ConfigError
-from certbot_garr_tcs.keys import MOST_PROBLEMS, could_be_secret, heading, nearest
-from certbot_garr_tcs.private import read_private
+from certbot_garr_tcs.section_reader import MOST_PROBLEMS, could_be_secret, heading, nearest
+from certbot_garr_tcs.storage import read_private
 
 if TYPE_CHECKING:
     from certbot_garr_tcs.account.settings import AccountSettings
     from certbot_garr_tcs.challenges.settings import SolverSection
     from certbot_garr_tcs.deploy.targets import Target
-    from certbot_garr_tcs.keys import Section
+    from certbot_garr_tcs.section_reader import Section
 
 FILE_NAME = "garr-tcs.ini"
 """The file's name in Certbot's ``--config-dir``, where nobody names another."""
@@ -48,8 +48,8 @@ class Configuration:
 def load(path: Path) -> Configuration:
     """Read and check a garr-tcs.ini; raise one ``ConfigError`` with every problem of it.
 
-    The file must belong to this user and to nobody else (``storage.read_private``). No message shows what could
-    be a secret (``section_reader.could_be_secret`` has the rule). ``certbot renew`` asks once for every lineage: a file that
+    The file must belong to this user and to nobody else (``storage.read_private``). No message shows what could be a
+    secret (rule: ``section_reader.could_be_secret``). ``certbot renew`` calls this once for every lineage: a file that
     has not changed meanwhile, nor its owner or mode, is read once in a process.
     """
     try:

@@ -12,13 +12,13 @@ from certbot_garr_tcs.deploy.installer import Installer
 from certbot_garr_tcs.deploy.plan import OwnFiles
 from certbot_garr_tcs.deploy.reading import Lineages
 from certbot_garr_tcs.errors import DeployError, GarrTcsError
-from certbot_garr_tcs.keys import did_you_mean
+from certbot_garr_tcs.section_reader import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from certbot_garr_tcs.config import Configuration
-    from certbot_garr_tcs.state import StateFolder
+    from certbot_garr_tcs.storage import StateFolder
 
 
 class CertbotInstaller(Installer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from certbot_garr_tcs.keys import Section, could_be_secret
+from certbot_garr_tcs.section_reader import Section, could_be_secret
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -110,7 +110,7 @@ def absolute_path(text: str) -> str:
 def ca_name(text: str) -> str:
     """Return the name of a preset, or say which there are."""
     from certbot_garr_tcs.account.presets import PRESETS  # noqa: PLC0415
-    from certbot_garr_tcs.keys import did_you_mean  # noqa: PLC0415
+    from certbot_garr_tcs.section_reader import did_you_mean  # noqa: PLC0415
 
     name = text.strip().lower()
     if name not in PRESETS:
@@ -119,13 +119,13 @@ def ca_name(text: str) -> str:
 
 
 def _options_were_parsed(namespace: argparse.Namespace) -> None:
-    from certbot_garr_tcs import compat  # noqa: PLC0415
+    from certbot_garr_tcs import certbot_api  # noqa: PLC0415
 
-    verb = compat.verb()
+    verb = certbot_api.verb()
     if getattr(namespace, _CHOSEN):
         # Who renews everything does not ask to change what other lineages store.
         takes_roles = verb != "renew" or namespace.certname
-        compat.choose(namespace, FLAG, NAME, _ROLES.get(verb, ()) if takes_roles else ())
+        certbot_api.select_plugin(namespace, FLAG, NAME, _ROLES.get(verb, ()) if takes_roles else ())
         if verb in _ACCOUNT_VERBS:
             namespace.verb = verb
             _set_account(namespace)
@@ -148,10 +148,10 @@ def _has_no_other_installer(namespace: argparse.Namespace, verb: str) -> bool:
 
 def report_at_exit(named: str | None, config_dir: str) -> None:
     """Report at the end of the run the [deploy] sections that have no effect, once in a process for each file."""
-    from certbot_garr_tcs import compat  # noqa: PLC0415
+    from certbot_garr_tcs import certbot_api  # noqa: PLC0415
 
     folder = Path(config_dir).absolute()
-    compat.at_exit(_report_idle_sections, Path(named) if named else folder / f"{NAME}.ini", folder)
+    certbot_api.at_exit(_report_idle_sections, Path(named) if named else folder / f"{NAME}.ini", folder)
 
 
 def _report_idle_sections(path: Path, config_dir: Path) -> None:
@@ -169,18 +169,18 @@ def _report_idle_sections(path: Path, config_dir: Path) -> None:
 
 def _follow_renewals(*, flag_was_given: bool) -> None:
     """Note which lineage ``certbot renew`` is renewing, and leave the lineages of other authenticators to these."""
-    from certbot_garr_tcs import compat  # noqa: PLC0415
+    from certbot_garr_tcs import certbot_api  # noqa: PLC0415
 
-    if compat.verb() != "renew":
+    if certbot_api.verb() != "renew":
         return
 
     def renew(command: Callable[[Any, Any], Any], config: Any, plugins: Any) -> Any:
-        compat.watch_renewals()
-        if not config.certname and (compat.give_up(config, NAME) or flag_was_given):
+        certbot_api.watch_renewals()
+        if not config.certname and (certbot_api.unset_authenticator(config, NAME) or flag_was_given):
             _report_other_authenticators(config)
         return command(config, plugins)
 
-    compat.wrap_command(renew)
+    certbot_api.wrap_command(renew)
 
 
 def _report_other_authenticators(config: Any) -> None:
@@ -205,17 +205,17 @@ def _set_account(namespace: argparse.Namespace) -> None:
     """Set CA and account for a subcommand that loads no plugin."""
     from certbot import errors  # noqa: PLC0415
 
-    from certbot_garr_tcs import compat, config, failure_hints, lineages, revocation  # noqa: PLC0415
+    from certbot_garr_tcs import certbot_api, config, failure_hints, lineages, revocation  # noqa: PLC0415
     from certbot_garr_tcs.account.selection import RunContext, RunMode  # noqa: PLC0415
     from certbot_garr_tcs.account.setup import configure_account  # noqa: PLC0415
-    from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
+    from certbot_garr_tcs.storage import StateFolder  # noqa: PLC0415
 
     def read() -> config.Configuration | None:
         return config.load_named(namespace.garr_tcs_config, namespace.config_dir)
 
-    with compat.user_errors(errors.ConfigurationError):
+    with certbot_api.user_errors(errors.ConfigurationError):
         state = StateFolder(Path(namespace.work_dir))
-        set_by_user = _set_by_user_while_parsing(namespace, compat.public_server())
+        set_by_user = _set_by_user_while_parsing(namespace, certbot_api.public_server())
         selected = None
         if namespace.verb == "revoke" and not set_by_user("server"):
             selected = revocation.configure_for_lineage(namespace, read)
@@ -243,9 +243,9 @@ def _set_account(namespace: argparse.Namespace) -> None:
 
 def _register_later(_: Any, done: Callable[[str], None]) -> None:
     """Let ``certbot register`` register also where there are accounts; by itself it refuses to."""
-    from certbot_garr_tcs import compat  # noqa: PLC0415
+    from certbot_garr_tcs import certbot_api  # noqa: PLC0415
 
-    compat.wrap_command(lambda _command, config, _plugins: done(compat.register_account(config)))
+    certbot_api.wrap_command(lambda _command, config, _plugins: done(certbot_api.register_account(config)))
 
 
 def _set_by_user_while_parsing(namespace: argparse.Namespace, public_server: str) -> Callable[[str], bool]:
@@ -253,12 +253,12 @@ def _set_by_user_while_parsing(namespace: argparse.Namespace, public_server: str
 
     An option that is not its default was set. ``--server`` is searched on the command line: its default may be given.
     """
-    from certbot_garr_tcs import compat  # noqa: PLC0415
+    from certbot_garr_tcs import certbot_api  # noqa: PLC0415
 
     def set_by_user(name: str) -> bool:
         value = getattr(namespace, name, None)
         if name == "server" and value == public_server:
-            return compat.on_command_line("--server")
+            return certbot_api.on_command_line("--server")
         return bool(value)
 
     return set_by_user

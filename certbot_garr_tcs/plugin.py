@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.config import Configuration
     from certbot_garr_tcs.deploy_setup import CertbotInstaller
     from certbot_garr_tcs.errors import GarrTcsError
-    from certbot_garr_tcs.state import StateFolder
+    from certbot_garr_tcs.storage import StateFolder
 
 logger = logging.getLogger(__name__)
 
@@ -88,11 +88,11 @@ class Configurator(
         if self.name not in {self.config.authenticator, self.config.installer, self.config.configurator}:
             raise errors.PluginError(f"Nobody chose {self.name}: give --authenticator {self.name}")
         self._is_prepared = True
-        from certbot_garr_tcs import compat, failure_hints  # noqa: PLC0415
+        from certbot_garr_tcs import certbot_api, failure_hints  # noqa: PLC0415
         from certbot_garr_tcs.account.setup import configure_account, run_context  # noqa: PLC0415
         from certbot_garr_tcs.challenges.session import SolverFactory  # noqa: PLC0415
 
-        with compat.user_errors(errors.ConfigurationError):
+        with certbot_api.user_errors(errors.ConfigurationError):
             settings, state = self._read()
             if not self.config.dry_run:
                 self._installer = self._build()
@@ -118,7 +118,7 @@ class Configurator(
 
     def _read(self) -> tuple[Configuration | None, StateFolder]:
         from certbot_garr_tcs import config, options  # noqa: PLC0415
-        from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
+        from certbot_garr_tcs.storage import StateFolder  # noqa: PLC0415
 
         settings = config.load_named(self.conf("config"), self.config.config_dir)
         options.report_at_exit(self.conf("config"), self.config.config_dir)
@@ -132,7 +132,7 @@ class Configurator(
     def _clean_up_stale(self) -> None:
         """Delete the TXT records that a killed run left behind."""
         from certbot_garr_tcs.challenges.session import clean_up_stale  # noqa: PLC0415
-        from certbot_garr_tcs.state import StateFolder  # noqa: PLC0415
+        from certbot_garr_tcs.storage import StateFolder  # noqa: PLC0415
 
         def read_sections() -> Sequence[SolverSection]:
             settings, _ = self._read()
@@ -148,21 +148,21 @@ class Configurator(
         Where they can do nothing, both types are offered: then ``perform`` names all such names at once,
         instead of Certbot the first one.
         """
-        from certbot_garr_tcs import compat  # noqa: PLC0415
+        from certbot_garr_tcs import certbot_api  # noqa: PLC0415
         from certbot_garr_tcs.challenges.routing import preferences  # noqa: PLC0415
 
         types = {"dns-01": challenges.DNS01, "http-01": challenges.HTTP01}
         found = preferences(identifier, self._solvers.sections, self.config.pref_challs)
-        if f"*.{identifier}" in compat.identifiers(self.config):
+        if f"*.{identifier}" in certbot_api.identifiers(self.config):
             # Certbot asks by the name without "*."; the CA offers nothing but dns-01 for a wildcard.
             found = tuple(dict.fromkeys([*found, "dns-01"]))
         return [types[kind] for kind in found or types]
 
     def perform(self, achalls: list[achallenges.AnnotatedChallenge]) -> list[challenges.ChallengeResponse]:
         """Prove control of the names that the CA has not validated beforehand."""
-        from certbot_garr_tcs import compat  # noqa: PLC0415
+        from certbot_garr_tcs import certbot_api  # noqa: PLC0415
 
-        with compat.user_errors(errors.PluginError):
+        with certbot_api.user_errors(errors.PluginError):
             self._session = self._solvers.session()
             with self._solvers.progress:
                 self._session.solve([_challenge(achall) for achall in achalls])
@@ -221,12 +221,12 @@ class Configurator(
 
     def _deploy_and_check_names(self, installer: CertbotInstaller, deploy: Callable[[], None]) -> None:
         """Deploy what was issued, and fail all the same where it has fewer names than were asked for."""
-        from certbot_garr_tcs import compat  # noqa: PLC0415
+        from certbot_garr_tcs import certbot_api  # noqa: PLC0415
         from certbot_garr_tcs.errors import DeployError  # noqa: PLC0415
 
         missing = None
         if self.config.verb in {"certonly", "run", "renew"}:
-            missing = installer.missing_names(compat.identifiers(self.config))
+            missing = installer.missing_names(certbot_api.identifiers(self.config))
         if missing and self.config.allow_subset_of_names:
             logger.error("%s", missing)  # --quiet hides what is less
             missing = None
@@ -261,9 +261,9 @@ class Configurator(
 
         Certbot calls this when ``run`` has deployed; after an error of ``restart`` it would report that nothing is.
         """
-        from certbot_garr_tcs import compat  # noqa: PLC0415
+        from certbot_garr_tcs import certbot_api  # noqa: PLC0415
 
-        with compat.user_errors(errors.PluginError):
+        with certbot_api.user_errors(errors.PluginError):
             if self._missing:
                 raise self._missing
         return []
@@ -275,11 +275,11 @@ class Configurator(
     @contextlib.contextmanager
     def _deploying(self) -> Iterator[CertbotInstaller]:
         """Yield the installer of this run, and raise its errors as errors of Certbot's."""
-        from certbot_garr_tcs import compat  # noqa: PLC0415
+        from certbot_garr_tcs import certbot_api  # noqa: PLC0415
         from certbot_garr_tcs.deploy_setup import shared_installer  # noqa: PLC0415
         from certbot_garr_tcs.errors import DeployError  # noqa: PLC0415
 
-        with compat.user_errors(errors.PluginError):
+        with certbot_api.user_errors(errors.PluginError):
             if self._installer is None:
                 which = (self.conf("config"), self.config.config_dir, self.config.work_dir)
                 self._installer = self._build() if self._is_prepared else shared_installer(which, self._build)
@@ -295,7 +295,7 @@ class Configurator(
 
 
 def _challenge(achall: Any) -> Challenge:
-    from certbot_garr_tcs import compat  # noqa: PLC0415
+    from certbot_garr_tcs import certbot_api  # noqa: PLC0415
     from certbot_garr_tcs.challenges.interfaces import Challenge  # noqa: PLC0415
 
-    return Challenge(compat.identifier(achall), achall.typ, achall.validation(achall.account_key), achall)
+    return Challenge(certbot_api.identifier(achall), achall.typ, achall.validation(achall.account_key), achall)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
-from certbot_garr_tcs import compat, lineages
+from certbot_garr_tcs import certbot_api, lineages
 from certbot_garr_tcs.account import presets, selection
 from certbot_garr_tcs.account.presets import same_directory
 from certbot_garr_tcs.account.selection import Selection
@@ -25,7 +25,7 @@ def configure_for_lineage(config: Any, settings: Callable[[], Configuration | No
     if lineage is None or not lineage.server:
         return None
     selected = Selection(lineage.server, presets.by_url(lineage.server))
-    there = compat.accounts(config, lineage.server)
+    there = certbot_api.accounts(config, lineage.server)
     if not there and not config.key_path:
         raise _nothing_to_revoke_with(selected.title)
     config.server = lineage.server

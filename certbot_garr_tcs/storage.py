@@ -90,8 +90,8 @@ def read_opened(handle: int, path: Path, *, owners: Collection[int], forbidden: 
 def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Replace a file in a folder that only this user can write, atomically.
 
-    A reader sees the old content or the new one, also after a power failure: temporary file, fsync, rename, fsync of the
-    folder. Raises ``OSError``; then the old file is still there.
+    A reader sees the old content or the new one, also after a power failure: temporary file, fsync, rename, fsync of
+    the folder. Raises ``OSError``; then the old file is still there.
     """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -16,7 +16,7 @@ from certbot_garr_tcs.deploy.files import Folder
 from certbot_garr_tcs.deploy.installer import Installer
 from certbot_garr_tcs.deploy.targets import Output, Probe, Target
 from certbot_garr_tcs.errors import DeployError
-from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.storage import StateFolder
 
 
 def file_at(path):

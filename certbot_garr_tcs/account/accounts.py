@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Callable
 
-from certbot_garr_tcs import compat, lineages
+from certbot_garr_tcs import certbot_api, lineages
 from certbot_garr_tcs.account import ca_limits
 from certbot_garr_tcs.account.presets import same_directory
 from certbot_garr_tcs.account.selection import RunMode
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from certbot_garr_tcs.account.selection import RunContext, Selection
-    from certbot_garr_tcs.state import StateFolder
+    from certbot_garr_tcs.storage import StateFolder
 
 _DOCUMENT = "accounts.json"
 
@@ -157,10 +157,10 @@ def choose_account(
     ``stored_server``: the lineage's directory URL, if there is a lineage. Raises ``AccountError``.
     """
     directory = selected.directory_url
-    existing = compat.accounts(config, directory)
+    existing = certbot_api.accounts(config, directory)
     record = store.read(directory).reconcile(
         existing,
-        lambda account: compat.account_created(config, directory, account),
+        lambda account: certbot_api.account_created(config, directory, account),
         lambda account, since: _was_issued_since(config, directory, account, since),
     )
     if context.set_by_user("account"):

@@ -8,7 +8,7 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 
-from certbot_garr_tcs.keys import could_be_secret
+from certbot_garr_tcs.section_reader import could_be_secret
 
 _LEAST_KEY_BYTES = 16
 """An HMAC key of fewer bits than 128 was cut off, or is no HMAC key."""

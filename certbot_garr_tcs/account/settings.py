@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 from certbot_garr_tcs.account import presets
 from certbot_garr_tcs.account.eab import EabCredentials, check_eab, is_placeholder
-from certbot_garr_tcs.keys import Keys, as_ip_address, could_be_secret
+from certbot_garr_tcs.section_reader import SectionReader, as_ip_address, could_be_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from certbot_garr_tcs.keys import Section
+    from certbot_garr_tcs.section_reader import Section
 
 HEADING = "[account]"
 _KEY_TYPES = ("rsa", "ecdsa")
@@ -65,7 +65,7 @@ def read_account(
 
     ``read_secret`` reads the file that a ``*-file`` key names and raises ``ConfigError``.
     """
-    keys = Keys(HEADING, section.values, KEYS, section.lines)
+    keys = SectionReader(HEADING, section.values, KEYS, section.lines)
     eab, staging_eab = (_eab(keys, prefix, read_secret) for prefix in ("", "staging-"))
     directory_url, staging_directory_url = _url(keys, "directory-url"), _url(keys, "staging-directory-url")
     settings = AccountSettings(
@@ -88,11 +88,11 @@ def read_account(
     return (None, keys.problems) if keys.problems else (settings, [])
 
 
-def _url(keys: Keys, key: str) -> str | None:
+def _url(keys: SectionReader, key: str) -> str | None:
     url = keys.value(key)
     problem = _url_problem(url) if url else None
     if problem:
-        keys.wrong(key, problem)
+        keys.add_problem(key, problem)
         return None
     return presets.canonical(url) if url else None
 
@@ -147,36 +147,36 @@ def _eab_notices(found: Mapping[str, EabCredentials | None]) -> list[str]:
     ]
 
 
-def _email(keys: Keys) -> str | None:
+def _email(keys: SectionReader) -> str | None:
     email = keys.value("email")
     if email is None:
         return None
     for address in email.split(","):
         local, _, domain = address.strip().rpartition("@")
         if not local or "." not in domain or is_placeholder(address) or " " in address.strip():
-            keys.wrong("email", "is no e-mail address")
+            keys.add_problem("email", "is no e-mail address")
             return None
     return email
 
 
-def _eab(keys: Keys, prefix: str, read_secret: Callable[[str], str]) -> EabCredentials | None:
+def _eab(keys: SectionReader, prefix: str, read_secret: Callable[[str], str]) -> EabCredentials | None:
     kid_key, hmac_key = f"{prefix}eab-kid", f"{prefix}eab-hmac-key"
     key_id, secret = _secret(keys, kid_key, read_secret), _secret(keys, hmac_key, read_secret)
     has_kid, has_secret = keys.has(kid_key, f"{kid_key}-file"), keys.has(hmac_key, f"{hmac_key}-file")
     if has_kid != has_secret:
         here, missing = (kid_key, hmac_key) if has_kid else (hmac_key, kid_key)
-        keys.wrong(here, f"stands alone; add {missing} (or {missing}-file): the portal shows both together")
+        keys.add_problem(here, f"stands alone; add {missing} (or {missing}-file): the portal shows both together")
     eab, problems = check_eab(key_id, secret, (kid_key, hmac_key))
     for key, problem in problems:
-        keys.wrong(key, problem)
+        keys.add_problem(key, problem)
     return eab
 
 
-def _secret(keys: Keys, key: str, read_secret: Callable[[str], str]) -> str | None:
+def _secret(keys: SectionReader, key: str, read_secret: Callable[[str], str]) -> str | None:
     """Return the value of ``key``, or the content of the file that ``key-file`` names, without its line breaks."""
     file_key = f"{key}-file"
     if keys.has(key) and keys.has(file_key):
-        keys.wrong(key, f"and {file_key} are both there; keep one")
+        keys.add_problem(key, f"and {file_key} are both there; keep one")
         return None
     if not keys.has(file_key):
         return keys.value(key)
@@ -190,25 +190,29 @@ def _secret(keys: Keys, key: str, read_secret: Callable[[str], str]) -> str | No
     return joined
 
 
-def _check_combinations(keys: Keys, settings: AccountSettings) -> None:
+def _check_combinations(keys: SectionReader, settings: AccountSettings) -> None:
     """Add the problems of keys that are right one by one and do not go together."""
     known = presets.by_url(settings.directory_url) if settings.directory_url else None
     if settings.ca and known and known.name != settings.ca:
-        keys.wrong("ca", f"= {settings.ca} does not fit directory-url, which is of {known.name}; remove the ca line")
+        keys.add_problem(
+            "ca", f"= {settings.ca} does not fit directory-url, which is of {known.name}; remove the ca line"
+        )
     if settings.ca and not keys.has("directory-url"):
         preset = presets.PRESETS[settings.ca]
         if preset.directory_url is None:
-            keys.wrong("ca", f"= {settings.ca} needs directory-url too: {preset.url_example}, from {preset.portal}")
+            keys.add_problem(
+                "ca", f"= {settings.ca} needs directory-url too: {preset.url_example}, from {preset.portal}"
+            )
     live = settings.directory_url or (presets.PRESETS[settings.ca].directory_url if settings.ca else None)
     if settings.staging_directory_url and presets.same_directory(
         settings.staging_directory_url, live or str(presets.DEFAULT.directory_url)
     ):
-        keys.wrong(
+        keys.add_problem(
             "staging-directory-url",
             "is the real directory: a dry run there would take away the validations that your organisation made "
             "beforehand; remove the line",
         )
     if settings.rsa_key_size and settings.key_type == "ecdsa":
-        keys.wrong("rsa-key-size", "goes with key-type = rsa")
+        keys.add_problem("rsa-key-size", "goes with key-type = rsa")
     if keys.has(*(f"staging-{key}" for key in _EAB_KEYS)) and not keys.has("staging-directory-url"):
-        keys.wrong("staging-eab-kid", "goes with staging-directory-url, which is missing")
+        keys.add_problem("staging-eab-kid", "goes with staging-directory-url, which is missing")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable
 
-from certbot_garr_tcs import compat, lineages
+from certbot_garr_tcs import certbot_api, lineages
 from certbot_garr_tcs.account import ca_limits, selection
 from certbot_garr_tcs.account.accounts import AccountChoice, AccountStore, choose_account, use_registered
 from certbot_garr_tcs.account.eab import EabCredentials, check_eab
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from certbot_garr_tcs.account.settings import AccountSettings
     from certbot_garr_tcs.lineages import Lineage
-    from certbot_garr_tcs.state import StateFolder
+    from certbot_garr_tcs.storage import StateFolder
 
 
 _RENEWAL_VERBS = frozenset({"renew", "reconfigure"})
@@ -38,9 +38,9 @@ def run_context(config: Any, notify: Callable[[str], None]) -> RunContext:
         mode = RunMode.STAGING
     return RunContext(
         mode=mode,
-        set_by_user=lambda name: compat.set_by_user(config, name),
+        set_by_user=lambda name: certbot_api.set_by_user(config, name),
         notify=notify,
-        register_beside=lambda configuration, done: done(compat.register_account(configuration)),
+        register_beside=lambda configuration, done: done(certbot_api.register_account(configuration)),
         is_new_lineage=config.verb in {"certonly", "run"},
     )
 
@@ -91,8 +91,8 @@ def _overrides(config: Any, context: RunContext, stored_server: str | None, file
         stored_server=stored_server,
         is_renewal=config.verb in _RENEWAL_VERBS,
         allow_live_dry_run=bool(config.tcs_allow_live_dry_run),
-        public_server=compat.public_server(),
-        public_staging=compat.public_staging(),
+        public_server=certbot_api.public_server(),
+        public_staging=certbot_api.public_staging(),
         file=str(file) if file.exists() else f"{file} (which does not exist)",
     )
 
@@ -115,20 +115,20 @@ def _eab_of_user(config: Any, context: RunContext) -> EabCredentials | None:
 
 def _lineage(config: Any) -> Lineage | None:
     """Return the lineage that this run is for, or ``None`` where there is none or more than one is possible."""
-    name = config.certname or (compat.renewing() if config.verb == "renew" else None)
-    found = lineages.find(lineages.folder(config.config_dir), name, compat.identifiers(config))
+    name = config.certname or (certbot_api.lineage_being_renewed() if config.verb == "renew" else None)
+    found = lineages.find(lineages.folder(config.config_dir), name, certbot_api.identifiers(config))
     return found[0] if len(found) == 1 else None
 
 
 def _name(config: Any, lineage: Lineage | None) -> str:
-    return lineage.name if lineage else ", ".join(compat.identifiers(config))
+    return lineage.name if lineage else ", ".join(certbot_api.identifiers(config))
 
 
 def _check_replacement(config: Any, selected: Selection) -> None:
     if config.duplicate or config.csr:
         return  # makes a lineage of its own, or none
     for lineage in lineages.replaceable(
-        lineages.folder(config.config_dir), config.certname, compat.identifiers(config)
+        lineages.folder(config.config_dir), config.certname, certbot_api.identifiers(config)
     ):
         ca_limits.check_replacement(selected, lineage.name, lineage.server)
 
@@ -187,7 +187,7 @@ def _check_order(config: Any, context: RunContext, selected: Selection) -> list[
         dropped = ca_limits.check_must_staple(selected, set_by_user=context.set_by_user("must_staple"))
     if dropped:
         config.must_staple = False
-    many = ca_limits.many_names_notice(selected, len(compat.identifiers(config)))
+    many = ca_limits.many_names_notice(selected, len(certbot_api.identifiers(config)))
     return [notice for notice in (dropped, many) if notice]
 
 

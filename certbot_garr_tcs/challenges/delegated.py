@@ -17,7 +17,7 @@ from certbot_garr_tcs.challenges.interfaces import ISolver
 from certbot_garr_tcs.challenges.plugin_options import apply_options, without_secrets
 from certbot_garr_tcs.challenges.settings import HTTP_01, DelegateSettings
 from certbot_garr_tcs.errors import ChallengeError, ConfigError
-from certbot_garr_tcs.keys import did_you_mean
+from certbot_garr_tcs.section_reader import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

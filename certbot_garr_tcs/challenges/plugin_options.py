@@ -7,7 +7,7 @@ import copy
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from certbot_garr_tcs.challenges.settings import KEYS
-from certbot_garr_tcs.keys import NO, YES, could_be_secret, did_you_mean
+from certbot_garr_tcs.section_reader import NO, YES, could_be_secret, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

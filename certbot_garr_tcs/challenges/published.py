@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from certbot_garr_tcs.state import StateFolder
+    from certbot_garr_tcs.storage import StateFolder
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class PublishedRecords:
         self._records.update(dict.fromkeys(records))
         if self._lock is None:
             # A bare descriptor: it is closed with the process, never by garbage collection before.
-            path = self._state.make() / f"{self._name}.lock"
+            path = self._state.ensure() / f"{self._name}.lock"
             self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._write()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from certbot_garr_tcs.challenges.settings import DNS_01, HTTP_01
 from certbot_garr_tcs.errors import ChallengeError
-from certbot_garr_tcs.keys import as_ip_address
+from certbot_garr_tcs.section_reader import as_ip_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.challenges.interfaces import Challenge
     from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
     from certbot_garr_tcs.challenges.settings import SolverSection
-    from certbot_garr_tcs.state import StateFolder
+    from certbot_garr_tcs.storage import StateFolder
 
 logger = logging.getLogger(__name__)
 

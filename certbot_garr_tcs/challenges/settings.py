@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Callable
 from certbot_garr_tcs.challenges.dns.endpoints import parse_server
 from certbot_garr_tcs.challenges.dns.keyfile import TsigKey, parse_key_file
 from certbot_garr_tcs.errors import ConfigError
-from certbot_garr_tcs.keys import Keys, as_ip_address, could_be_secret, did_you_mean, heading
+from certbot_garr_tcs.section_reader import SectionReader, as_ip_address, could_be_secret, did_you_mean, heading
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from certbot_garr_tcs.keys import Section
+    from certbot_garr_tcs.section_reader import Section
 
 DNS_01 = "dns-01"
 HTTP_01 = "http-01"
@@ -121,7 +121,7 @@ def read_solver_section(
     """
     challenge_type, suffix = section.kind, section.name.rstrip(".").lower()
     is_delegated = "via" in section.values
-    keys = Keys(heading(challenge_type, suffix), section.values, None if is_delegated else KEYS, section.lines)
+    keys = SectionReader(heading(challenge_type, suffix), section.values, None if is_delegated else KEYS, section.lines)
     _check_suffix(keys, challenge_type, suffix)
     method: Rfc2136Settings | DelegateSettings | None = None
     if is_delegated:
@@ -129,13 +129,13 @@ def read_solver_section(
     elif challenge_type == DNS_01:
         method = _rfc2136(keys, read_secret)
     else:
-        keys.wrong("via", "is missing: say which Certbot authenticator serves it, such as via = webroot")
+        keys.add_problem("via", "is missing: say which Certbot authenticator serves it, such as via = webroot")
     if keys.problems or method is None:
         return None, keys.problems
     return SolverSection(challenge_type, suffix, method, source), []
 
 
-def _check_suffix(keys: Keys, challenge_type: str, suffix: str) -> None:
+def _check_suffix(keys: SectionReader, challenge_type: str, suffix: str) -> None:
     if as_ip_address(suffix):
         if challenge_type == DNS_01:
             keys.problems.append(
@@ -151,23 +151,23 @@ def _is_dns_name(text: str) -> bool:
     return all(_LABEL.fullmatch(label) for label in text.rstrip(".").split("."))
 
 
-def _delegate(keys: Keys) -> DelegateSettings | None:
+def _delegate(keys: SectionReader) -> DelegateSettings | None:
     plugin = keys.text("via")
     if plugin is None:
         return None
     if not _PLUGIN.fullmatch(plugin):
-        keys.wrong("via", "is no name of a Certbot plugin; certbot plugins lists them")
+        keys.add_problem("via", "is no name of a Certbot plugin; certbot plugins lists them")
     if plugin == "garr-tcs":
-        keys.wrong("via", "= garr-tcs would lead back here; name another authenticator, or remove the line")
+        keys.add_problem("via", "= garr-tcs would lead back here; name another authenticator, or remove the line")
     options = tuple((key, value) for key, value in keys.values.items() if key != "via")
     return DelegateSettings(plugin, options)
 
 
-def _rfc2136(keys: Keys, read_secret: Callable[[str], str]) -> Rfc2136Settings:
+def _rfc2136(keys: SectionReader, read_secret: Callable[[str], str]) -> Rfc2136Settings:
     timeout = keys.number("timeout", 1, _DAY_SECONDS)
     zone = keys.text("zone")
     if zone is not None and not _is_dns_name(zone):
-        keys.wrong("zone", "is no DNS name (internationalised names: write the xn-- form)")
+        keys.add_problem("zone", "is no DNS name (internationalised names: write the xn-- form)")
     server = keys.text("server")
     if server is not None:
         _check_server(keys, "server", server)
@@ -180,14 +180,14 @@ def _rfc2136(keys: Keys, read_secret: Callable[[str], str]) -> Rfc2136Settings:
     )
 
 
-def _check_server(keys: Keys, where: str, text: str) -> None:
+def _check_server(keys: SectionReader, where: str, text: str) -> None:
     try:
         parse_server(text)
     except ConfigError as error:
-        keys.wrong(where, f"cannot be used: {error}")
+        keys.add_problem(where, f"cannot be used: {error}")
 
 
-def _propagation(keys: Keys) -> Propagation:
+def _propagation(keys: SectionReader) -> Propagation:
     text = keys.text("propagation")
     if text is None:
         return Propagation()
@@ -202,17 +202,17 @@ def _propagation(keys: Keys) -> Propagation:
     if method == PropagationMethod.SECONDS.value and len(rest) == 1:
         if re.fullmatch(r"[0-9]{1,5}", rest[0]) and int(rest[0]) <= _DAY_SECONDS:
             return Propagation(PropagationMethod.SECONDS, seconds=float(rest[0]))
-        keys.wrong("propagation", f"takes a whole number up to {_DAY_SECONDS}, without a unit: seconds 20")
+        keys.add_problem("propagation", f"takes a whole number up to {_DAY_SECONDS}, without a unit: seconds 20")
         return Propagation()
     near = did_you_mean(method, [each.value for each in PropagationMethod])
-    keys.wrong("propagation", f'must be "authoritative", "resolvers ADDRESS …" or "seconds NUMBER"{near}')
+    keys.add_problem("propagation", f'must be "authoritative", "resolvers ADDRESS …" or "seconds NUMBER"{near}')
     return Propagation()
 
 
-def _tsig(keys: Keys, read_secret: Callable[[str], str]) -> TsigKey | None:
+def _tsig(keys: SectionReader, read_secret: Callable[[str], str]) -> TsigKey | None:
     if keys.has("tsig-keyfile"):
         if keys.has(*(key for key in _TSIG_KEYS if key != "tsig-name")):
-            keys.wrong(
+            keys.add_problem(
                 "tsig-keyfile",
                 "holds secret and algorithm; remove tsig-secret, tsig-secret-file and tsig-algorithm (tsig-name "
                 "chooses among several keys of the file)",
@@ -222,38 +222,38 @@ def _tsig(keys: Keys, read_secret: Callable[[str], str]) -> TsigKey | None:
         return None
     name, secret = _tsig_name(keys), _tsig_secret(keys, read_secret)
     if not keys.has("tsig-name"):
-        keys.wrong("tsig-name", "is missing: a TSIG key is a name and a secret")
+        keys.add_problem("tsig-name", "is missing: a TSIG key is a name and a secret")
     if not keys.has("tsig-secret", "tsig-secret-file"):
-        keys.wrong("tsig-secret", "(or tsig-secret-file) is missing: a TSIG key is a name and a secret")
+        keys.add_problem("tsig-secret", "(or tsig-secret-file) is missing: a TSIG key is a name and a secret")
     algorithm = _algorithm(keys)
     if name is None or secret is None or algorithm is None:
         return None
     return TsigKey(name, secret, algorithm)
 
 
-def _tsig_name(keys: Keys) -> str | None:
+def _tsig_name(keys: SectionReader) -> str | None:
     name = keys.value("tsig-name")
     if name is None:
         return None
     if could_be_secret(name):
-        keys.wrong("tsig-name", "looks like a secret; if it stands in the place of tsig-secret, swap them")
+        keys.add_problem("tsig-name", "looks like a secret; if it stands in the place of tsig-secret, swap them")
         return None
     if not _is_dns_name(name):
-        keys.wrong("tsig-name", "is no name of a key: it is like a DNS name")
+        keys.add_problem("tsig-name", "is no name of a key: it is like a DNS name")
         return None
     return name
 
 
-def _tsig_secret(keys: Keys, read_secret: Callable[[str], str]) -> str | None:
+def _tsig_secret(keys: SectionReader, read_secret: Callable[[str], str]) -> str | None:
     if keys.has("tsig-secret") and keys.has("tsig-secret-file"):
-        keys.wrong("tsig-secret", "and tsig-secret-file are both there; keep one")
+        keys.add_problem("tsig-secret", "and tsig-secret-file are both there; keep one")
     if keys.has("tsig-secret-file"):
         where, secret = "tsig-secret-file", keys.file("tsig-secret-file", read_secret)
         secret = None if secret is None else "".join(secret.split())
     else:
         where, secret = "tsig-secret", keys.value("tsig-secret")
     if secret is not None and not _is_base64(secret):
-        keys.wrong(where, "is no base64; copy the key's secret again")
+        keys.add_problem(where, "is no base64; copy the key's secret again")
         return None
     return secret
 
@@ -265,7 +265,7 @@ def _is_base64(text: str) -> bool:
         return False
 
 
-def _algorithm(keys: Keys) -> str | None:
+def _algorithm(keys: SectionReader) -> str | None:
     """Return the algorithm; a weak one is accepted here because the user names it."""
     if not keys.has("tsig-algorithm"):
         return ALGORITHMS[0]
@@ -275,7 +275,7 @@ def _algorithm(keys: Keys) -> str | None:
     name = _full_name(written)
     if name in ALGORITHMS:
         return name
-    keys.wrong("tsig-algorithm", f"must be one of {', '.join(ALGORITHMS[:4])} …{did_you_mean(name, ALGORITHMS)}")
+    keys.add_problem("tsig-algorithm", f"must be one of {', '.join(ALGORITHMS[:4])} …{did_you_mean(name, ALGORITHMS)}")
     return None
 
 
@@ -285,7 +285,7 @@ def _full_name(algorithm: str) -> str:
     return "hmac-md5.sig-alg.reg.int" if name == "hmac-md5" else name
 
 
-def _tsig_from_file(keys: Keys, read_secret: Callable[[str], str]) -> TsigKey | None:
+def _tsig_from_file(keys: SectionReader, read_secret: Callable[[str], str]) -> TsigKey | None:
     wanted = _tsig_name(keys) if keys.has("tsig-name") else None
     text = keys.file("tsig-keyfile", read_secret)
     if text is None:
@@ -293,16 +293,16 @@ def _tsig_from_file(keys: Keys, read_secret: Callable[[str], str]) -> TsigKey | 
     try:
         key = parse_key_file(text, wanted)
     except ConfigError as error:
-        keys.wrong("tsig-keyfile", f"cannot be used: {error}")
+        keys.add_problem("tsig-keyfile", f"cannot be used: {error}")
         return None
     algorithm = _full_name(key.algorithm)
     if algorithm not in ALGORITHMS:
-        keys.wrong(
+        keys.add_problem(
             "tsig-keyfile", f"holds a key for an algorithm that is not known{did_you_mean(algorithm, ALGORITHMS)}"
         )
         return None
     if algorithm in _WEAK:
-        keys.wrong(
+        keys.add_problem(
             "tsig-keyfile",
             f"holds a key for {key.algorithm}, which is weak; make one with tsig-keygen, or "
             "give the key by tsig-name, tsig-secret-file and tsig-algorithm",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certbot_garr_tcs.errors import DeployError
-from certbot_garr_tcs.private import read_all
+from certbot_garr_tcs.storage import read_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from certbot_garr_tcs.deploy.files import Folder, os_error
 from certbot_garr_tcs.errors import DeployError
-from certbot_garr_tcs.private import user_name
+from certbot_garr_tcs.storage import user_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

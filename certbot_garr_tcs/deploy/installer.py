@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.deploy.environment import Environment
     from certbot_garr_tcs.deploy.reading import LineageFiles
     from certbot_garr_tcs.deploy.targets import Target
-    from certbot_garr_tcs.state import StateFolder
+    from certbot_garr_tcs.storage import StateFolder
 
 
 class Installer:

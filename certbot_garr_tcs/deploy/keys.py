@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-from certbot_garr_tcs.keys import Keys
+from certbot_garr_tcs.section_reader import SectionReader
 
 _QUOTES = frozenset("'\"\\")
 _NEEDS_SHELL = re.compile(r"[|&;<>()$`*~]|^\s*\w+=")
@@ -30,7 +30,7 @@ def _needs_shell(command: str) -> str:
     return ""
 
 
-class DeployKeys(Keys):
+class DeploySectionReader(SectionReader):
     """Read paths, modes, commands and times, and collect what is wrong with them."""
 
     def path(self, key: str, base: Path | None = None) -> Path | None:
@@ -40,7 +40,7 @@ class DeployKeys(Keys):
             return None
         path = base / value if base else Path(value)
         if not path.is_absolute() or ".." in path.parts or path == Path("/"):
-            self.wrong(key, "is no absolute path of a file; begin with /, and write no .. in it")
+            self.add_problem(key, "is no absolute path of a file; begin with /, and write no .. in it")
             return None
         return path
 
@@ -50,11 +50,11 @@ class DeployKeys(Keys):
         if value is None:
             return default
         if not re.fullmatch(r"0?[0-7]{3}", value):
-            self.wrong(key, f"is no octal mode; write for example {default:04o}")
+            self.add_problem(key, f"is no octal mode; write for example {default:04o}")
             return default
         mode = int(value, 8)
         if mode & forbidden or not mode & 0o400:
-            self.wrong(key, f"is not a mode for {whose}; write for example {default:04o}")
+            self.add_problem(key, f"is not a mode for {whose}; write for example {default:04o}")
             return default
         return mode
 
@@ -69,13 +69,13 @@ class DeployKeys(Keys):
             # Without quotes both say the same, and a timer's run reads hundreds of these.
             words = tuple(shlex.split(value) if _QUOTES.intersection(value) else value.split())
         except ValueError as error:
-            self.wrong(key, f"quotes do not match ({error}); quote it as for a shell")
+            self.add_problem(key, f"quotes do not match ({error}); quote it as for a shell")
             return ()
         found = _NEEDS_SHELL.search(value) and _needs_shell(value)
         if found:
-            self.wrong(key, f"{found} needs a shell, and none is used; quote it, or write sh -c '…'")
+            self.add_problem(key, f"{found} needs a shell, and none is used; quote it, or write sh -c '…'")
         if not words or not words[0]:
-            self.wrong(key, "names no command; write for example nginx -t")
+            self.add_problem(key, "names no command; write for example nginx -t")
             return ()
         return words
 
@@ -85,6 +85,6 @@ class DeployKeys(Keys):
         if value is None:
             return None
         if not re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,9})?", value) or float(value) <= 0:
-            self.wrong(key, "is no number of seconds above zero; write for example 120, without a unit")
+            self.add_problem(key, "is no number of seconds above zero; write for example 120, without a unit")
             return None
         return float(value)

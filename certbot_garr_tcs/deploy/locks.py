@@ -12,7 +12,7 @@ from certbot_garr_tcs.errors import DeployError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from certbot_garr_tcs.state import StateFolder
+    from certbot_garr_tcs.storage import StateFolder
 
 _PAUSE_SECONDS = 0.1
 WAIT_SECONDS = 60.0
@@ -69,7 +69,7 @@ class TargetLocks:
 
     def _open(self, identity: str) -> int:
         try:
-            with Folder.private(self._state.make()) as state:
+            with Folder.private(self._state.ensure()) as state:
                 if not state.has("locks"):
                     state.make_folder("locks", 0o700)
                 with Folder.private(state.path / "locks") as locks:

@@ -16,7 +16,7 @@ from certbot_garr_tcs.deploy.folders import administrators, open_place
 from certbot_garr_tcs.deploy.formats import inputs_digest, render
 from certbot_garr_tcs.deploy.transaction import Change
 from certbot_garr_tcs.errors import ConfigError, DeployError
-from certbot_garr_tcs.private import read_opened, user_name
+from certbot_garr_tcs.storage import read_opened, user_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

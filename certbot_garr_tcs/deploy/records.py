@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from certbot_garr_tcs.deploy.targets import Target
-    from certbot_garr_tcs.state import StateFolder
+    from certbot_garr_tcs.storage import StateFolder
 
 DEPLOYED = "deployed"
 FAILED = "failed"

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from certbot_garr_tcs.deploy.keys import DeployKeys
+from certbot_garr_tcs.deploy.keys import DeploySectionReader
 from certbot_garr_tcs.deploy.presets import PRESETS, this_family
 from certbot_garr_tcs.deploy.targets import (
     HOLDS_KEY,
@@ -17,7 +17,7 @@ from certbot_garr_tcs.deploy.targets import (
     Probe,
     Target,
 )
-from certbot_garr_tcs.keys import could_be_secret, did_you_mean, heading
+from certbot_garr_tcs.section_reader import could_be_secret, did_you_mean, heading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,23 +64,23 @@ STARTTLS_PORTS = {
 """Ports where TLS never begins at once (IANA's registry of service names): the default there."""
 
 _COMMANDS = ("test", "reload")
-"""Keys of which a section with several presets has several values, one a line."""
+"""SectionReader of which a section with several presets has several values, one a line."""
 
 _PIECES = ("cert", "chain", "fullchain", "key")
 
 
-def _owner(read: DeployKeys) -> tuple[str | None, str | None]:
+def _owner(read: DeploySectionReader) -> tuple[str | None, str | None]:
     value = read.text("owner")
     if value is None:
         return None, None
     match = re.fullmatch(r"([^:\s]+)(?::([^:\s]+))?", value)
     if match is None:
-        read.wrong("owner", "is not user or user:group; write for example root:ssl-cert")
+        read.add_problem("owner", "is not user or user:group; write for example root:ssl-cert")
         return None, None
     return match.group(1), match.group(2)
 
 
-def _combined_order(read: DeployKeys) -> tuple[str, ...]:
+def _combined_order(read: DeploySectionReader) -> tuple[str, ...]:
     value = read.value("combined-order")
     if value is None:
         return ("fullchain", "key")
@@ -93,7 +93,7 @@ def _combined_order(read: DeployKeys) -> tuple[str, ...]:
         or ("fullchain" in pieces) == ("cert" in pieces)
         or {"fullchain", "chain"} <= set(pieces)
     ):
-        read.wrong("combined-order", "is no order; write for example fullchain key, or key cert chain")
+        read.add_problem("combined-order", "is no order; write for example fullchain key, or key cert chain")
         return ("fullchain", "key")
     return pieces
 
@@ -105,7 +105,7 @@ def _host_and_port(value: str) -> tuple[str, int] | None:
     return match.group(1) or match.group(2), int(match.group(3))
 
 
-def _probes(read: DeployKeys) -> tuple[Probe, ...]:
+def _probes(read: DeploySectionReader) -> tuple[Probe, ...]:
     value = read.text("probe")
     starttls = read.one_of("probe-starttls", (*STARTTLS, "none"))
     timeout_seconds = read.seconds("probe-timeout")
@@ -113,13 +113,13 @@ def _probes(read: DeployKeys) -> tuple[Probe, ...]:
     if value is None:
         for key in ("probe-starttls", "probe-name", "probe-timeout"):
             if read.value(key) is not None:
-                read.wrong(key, "says how to probe, but not where; add probe = host:port")
+                read.add_problem(key, "says how to probe, but not where; add probe = host:port")
         return ()
     probes = []
     for word in value.split():
         address = _host_and_port(word)
         if address is None:
-            read.wrong("probe", "is not host:port; write for example localhost:443 or [2001:db8::1]:443")
+            read.add_problem("probe", "is not host:port; write for example localhost:443 or [2001:db8::1]:443")
             continue
         host, port = address
         kind = starttls or STARTTLS_PORTS.get(port)
@@ -130,7 +130,7 @@ def _probes(read: DeployKeys) -> tuple[Probe, ...]:
     return tuple(probes)
 
 
-def _outputs(read: DeployKeys) -> tuple[Output, ...]:
+def _outputs(read: DeploySectionReader) -> tuple[Output, ...]:
     mode = read.mode("mode", 0o644, forbidden=0o022, whose="files that only the owner may write")
     key_mode = read.mode("key-mode", 0o600, forbidden=0o027, whose="a private key")
     outputs = []
@@ -140,35 +140,35 @@ def _outputs(read: DeployKeys) -> tuple[Output, ...]:
         if path is None:
             continue
         if path in seen:
-            read.wrong(kind, f"has the path of {seen[path]} too; give each a file of its own")
+            read.add_problem(kind, f"has the path of {seen[path]} too; give each a file of its own")
         seen[path] = kind
         outputs.append(Output(kind, path, key_mode if kind in HOLDS_KEY else mode))
     return tuple(outputs)
 
 
-def _password_file(read: DeployKeys, base: Path) -> Path | None:
+def _password_file(read: DeploySectionReader, base: Path) -> Path | None:
     written = read.values.get("pkcs12-password-file", "")
     if could_be_secret(written) and not written.startswith("/"):
-        read.wrong("pkcs12-password-file", "looks like the password itself; name a file that holds it")
+        read.add_problem("pkcs12-password-file", "looks like the password itself; name a file that holds it")
         return None
     return read.path("pkcs12-password-file", base)
 
 
-def _with_preset(read: DeployKeys, family: str) -> dict[str, str]:
+def _with_preset(read: DeploySectionReader, family: str) -> dict[str, str]:
     """Return the section's keys on top of its presets'; an empty value drops the presets'."""
     keys = dict(read.values)
     base: dict[str, str] = {}
     keys.pop("preset", None)
     for preset in (read.value("preset") or "").replace(",", " ").split():
         if preset not in PRESETS:
-            read.wrong("preset", f"is none of {', '.join(PRESETS)}{did_you_mean(preset, PRESETS)}")
+            read.add_problem("preset", f"is none of {', '.join(PRESETS)}{did_you_mean(preset, PRESETS)}")
             continue
         for key, value in PRESETS[preset].keys_for(family, keys.get("lineage", "")).items():
             if key in _COMMANDS and key in base:
                 base[key] += f"\n{value}"
             elif base.setdefault(key, value) != value and key not in keys:
                 how = "give each service a section of its own" if key in OUTPUTS else f"write {key} yourself"
-                read.wrong("preset", f"has several services that differ in {key}; {how}")
+                read.add_problem("preset", f"has several services that differ in {key}; {how}")
     for key, value in keys.items():
         if not value and key not in base:
             read.value(key)  # notes that it is empty
@@ -191,19 +191,19 @@ def target_from_keys(
     and what would be right. The Target is ``None`` if and only if there is a problem. Neither paths, owners
     nor commands are looked up: that is the rollout's.
     """
-    read = DeployKeys(heading("deploy", name), keys, KEYS, lines)
+    read = DeploySectionReader(heading("deploy", name), keys, KEYS, lines)
     read.values = _with_preset(read, family or this_family())
     lineage = read.text("lineage")
     if lineage is None and "lineage" not in keys:
-        read.wrong("lineage", "is missing; write the name that certbot certificates shows")
+        read.add_problem("lineage", "is missing; write the name that certbot certificates shows")
     elif lineage is not None and (("/" in lineage) or lineage in (".", "..")):
-        read.wrong("lineage", "is no name of a lineage; write the one that certbot certificates shows")
+        read.add_problem("lineage", "is no name of a lineage; write the one that certbot certificates shows")
     outputs = _outputs(read)
     owner, group = _owner(read)
     password_file = _password_file(read, source.parent)
     keystore = any(output.kind == "pkcs12" for output in outputs)
     if keystore and read.value("pkcs12-password-file") is None:
-        read.wrong("pkcs12-password-file", "is missing; pkcs12 needs a file that holds the password")
+        read.add_problem("pkcs12-password-file", "is missing; pkcs12 needs a file that holds the password")
     target = Target(
         name=name,
         lineage=lineage or "?",
@@ -224,5 +224,5 @@ def target_from_keys(
         probes=_probes(read),
     )
     if not read.problems and not (outputs or target.reloads):
-        read.wrong("fullchain", "is missing, and so is every other file and reload; name at least one of them")
+        read.add_problem("fullchain", "is missing, and so is every other file and reload; name at least one of them")
     return (None if read.problems else target), read.problems

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from certbot_garr_tcs.deploy.targets import Target
-    from certbot_garr_tcs.state import StateFolder
+    from certbot_garr_tcs.storage import StateFolder
 
 _DOCUMENT = "stat-cache.json"
 _FORMER_DOCUMENT = "glances.json"  # of the version before

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.deploy.plan import OwnFiles, Plan, TargetFile
     from certbot_garr_tcs.deploy.reading import LineageFiles
     from certbot_garr_tcs.deploy.targets import Target
-    from certbot_garr_tcs.state import StateFolder
+    from certbot_garr_tcs.storage import StateFolder
 
 _DAY_SECONDS = 86400.0
 # A hold ends when this share of the held certificate's life is left, or this time if that is less.

@@ -18,7 +18,7 @@ from certbot_garr_tcs.errors import DeployError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from certbot_garr_tcs.state import StateFolder
+    from certbot_garr_tcs.storage import StateFolder
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Journal:
 
     def make(self) -> None:
         """Create the folders where they are missing."""
-        above = Folder.private(self._state.make())
+        above = Folder.private(self._state.ensure())
         for folder in (self.open.parent, self.open, self.last, self.bytes):
             with above if folder == self.open.parent else Folder.private(folder.parent) as parent:
                 if not parent.has(folder.name):

@@ -16,7 +16,7 @@ from certbot_garr_tcs.deploy.installer import Installer
 from certbot_garr_tcs.deploy.records import DeploymentRecords
 from certbot_garr_tcs.deploy.section import target_from_keys
 from certbot_garr_tcs.deploy.tls_client import fetch_certificate
-from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.storage import StateFolder
 
 LINEAGE = "www.example.it"
 

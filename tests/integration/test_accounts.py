@@ -241,7 +241,9 @@ def test_a_choice_in_cli_ini_is_for_new_lineages(certbot, due_cas, make_pebble, 
         assert [now[key] for key in ("server", "account", "authenticator")] == [
             stored[key] for key in ("server", "account", "authenticator")
         ], line
-        assert f"Lineages of other authenticators keep their authenticator and their CA: {OTHER}." in one_line(renewed.output)
+        assert f"Lineages of other authenticators keep their authenticator and their CA: {OTHER}." in one_line(
+            renewed.output
+        )
     moved = renew(certbot, "--cert-name", OTHER, "--authenticator", "garr-tcs")
     assert f"Lineage {OTHER} moves from {theirs.directory_url} to {ours.directory_url}." in one_line(moved.output)
     assert certbot.certificate(OTHER) in ours.issued()

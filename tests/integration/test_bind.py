@@ -37,7 +37,7 @@ from certbot_garr_tcs.challenges.settings import (
     TsigKey,
 )
 from certbot_garr_tcs.errors import ChallengeError
-from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.storage import StateFolder
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(skip_or_fail()), reason=skip_or_fail())]
 
@@ -705,7 +705,7 @@ from certbot_garr_tcs.challenges.interfaces import Challenge
 from certbot_garr_tcs.challenges.published import PublishedRecords
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
 from certbot_garr_tcs.challenges.settings import Rfc2136Settings, SolverSection, TsigKey
-from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.storage import StateFolder
 folder, server, name, secret = sys.argv[1:]
 address, port = server.split(":")
 how = Rfc2136Settings(server=server, zone="example.it", tsig=TsigKey(name, secret))

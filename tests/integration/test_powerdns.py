@@ -29,7 +29,7 @@ from certbot_garr_tcs.challenges.published import PublishedRecords
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
 from certbot_garr_tcs.challenges.settings import DNS_01, Rfc2136Settings, SolverSection, TsigKey
 from certbot_garr_tcs.errors import ChallengeError
-from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.storage import StateFolder
 
 pytestmark = pytest.mark.integration
 

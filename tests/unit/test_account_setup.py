@@ -19,7 +19,7 @@ from certbot_garr_tcs.account.settings import AccountSettings
 from certbot_garr_tcs.account.setup import configure_account, run_context
 from certbot_garr_tcs.config import Configuration
 from certbot_garr_tcs.errors import AccountError
-from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.storage import StateFolder
 
 URL, PLACE = "https://ca.example/directory", "ca.example/directory"
 OTHER, OTHER_PLACE = "https://other.example/directory", "other.example/directory"

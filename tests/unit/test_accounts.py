@@ -9,7 +9,7 @@ from certbot_garr_tcs.account.accounts import AccountRecord, AccountStore, Named
 from certbot_garr_tcs.account.eab import EabCredentials
 from certbot_garr_tcs.account.selection import Selection
 from certbot_garr_tcs.errors import AccountError, GarrTcsError
-from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.storage import StateFolder
 
 A, B = EabCredentials("kid-a", "x" * 43), EabCredentials("kid-b", "x" * 43)
 URL = "https://ca.example/directory"
@@ -133,7 +133,7 @@ def test_records_are_stored_and_written_only_when_something_is_new(tmp_path: Pat
 def test_a_damaged_document_is_named(tmp_path: Path, document: str):
     """JSON of another shape ends in one line that names the file, and nothing is written over it."""
     state = StateFolder(tmp_path)
-    path = state.make() / "accounts.json"
+    path = state.ensure() / "accounts.json"
     path.write_text(document.replace("URL", URL), encoding="utf-8")
     with pytest.raises(GarrTcsError, match=r"accounts\.json is damaged\. Move it away"):
         AccountStore(state).read(URL)

@@ -248,7 +248,7 @@ def test_a_record_that_cannot_be_read_holds_up_no_other(tmp_path):
     """Its path is in the message, under the section's heading."""
     host = Host(tmp_path, "bad", "good")
     new = host.put_lineage(material())
-    host.state.make()
+    host.state.ensure()
     (host.state.path / f"deployed-{identity_of(host.targets[0])}.json").write_text("{")
     with pytest.raises(DeployError, match=r"^\[deploy bad\]: cannot read the state in .*Move it away"):
         host.process().converge(LINEAGE)
@@ -575,7 +575,7 @@ def test_a_full_work_dir_matters_only_where_something_is_to_be_done(host, monkey
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("certbot_garr_tcs.state.StateFolder.write", full)
+    monkeypatch.setattr("certbot_garr_tcs.storage.StateFolder.write", full)
     host.seconds = 60
     host.process().converge(LINEAGE)
     host.services["www"].cert.unlink()

@@ -9,7 +9,7 @@ from certbot_garr_tcs.deploy.records import document_of
 from certbot_garr_tcs.deploy.stat_cache import SETTLED_SECONDS, StatCache
 from certbot_garr_tcs.deploy.targets import Output, Target
 from certbot_garr_tcs.lineages import PIECES
-from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.storage import StateFolder
 
 
 class Place:

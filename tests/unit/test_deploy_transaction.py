@@ -17,7 +17,7 @@ from certbot_garr_tcs.deploy.files import FileMetadata, Folder, acl_shows_to_oth
 from certbot_garr_tcs.deploy.folders import administrators, open_folder, open_place
 from certbot_garr_tcs.deploy.transaction import Change, Journal, Transaction
 from certbot_garr_tcs.errors import DeployError
-from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.storage import StateFolder
 
 ME = FileMetadata(os.geteuid(), os.getegid(), 0o640)
 US = administrators()

@@ -26,7 +26,7 @@ from certbot_garr_tcs.challenges.settings import (
     TsigKey,
 )
 from certbot_garr_tcs.errors import ChallengeError
-from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.storage import StateFolder
 
 KEY = TsigKey("acme", "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0")
 TSIG = dns.tsig.Key("acme.", b"secret secret secret secret")

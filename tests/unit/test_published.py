@@ -10,7 +10,7 @@ import time
 import pytest
 
 from certbot_garr_tcs.challenges.published import DAYS_KEPT, PublishedRecord, PublishedRecords
-from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.storage import StateFolder
 
 DAY_SECONDS = 86400
 ONE = PublishedRecord("example.it.", "_acme-challenge.www.example.it.", "value one", "192.0.2.53:5353")
@@ -21,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 from certbot_garr_tcs.challenges.published import PublishedRecords, PublishedRecord
-from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.storage import StateFolder
 records_of_this_run = PublishedRecords(StateFolder(Path(sys.argv[1])))
 one = PublishedRecord("example.it.", "_acme-challenge.www.example.it.", "value one", "192.0.2.53:5353")
 records_of_this_run.add([one])
@@ -143,7 +143,7 @@ def test_documents_of_the_version_that_counted_tries_are_read(state):
 )
 def test_a_damaged_document_stops_nobody(state, text, caplog):
     """A damaged document is named in the log, and the next one is read."""
-    (state.make() / "presented-0.json").write_text(text)
+    (state.ensure() / "presented-0.json").write_text(text)
     state.write("presented-1.json", {"presented": [[ONE.zone, ONE.name, ONE.value, ONE.server]], "since": time.time()})
     assert left_by(state) == [[ONE]]
     assert "presented-0.json" in caplog.text
@@ -151,7 +151,7 @@ def test_a_damaged_document_stops_nobody(state, text, caplog):
 
 def test_a_lock_without_document_is_removed(state):
     """A lock that a killed run left before its first document means nothing, and does no harm."""
-    (state.make() / "presented-0.lock").touch()
+    (state.ensure() / "presented-0.lock").touch()
     assert left_by(state) == []
 
 

@@ -5,7 +5,7 @@ import random
 import pytest
 from canary import new_secret
 
-from certbot_garr_tcs.keys import could_be_secret, did_you_mean, heading
+from certbot_garr_tcs.section_reader import could_be_secret, did_you_mean, heading
 
 
 @pytest.mark.parametrize(

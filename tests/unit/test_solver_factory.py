@@ -13,7 +13,7 @@ from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver
 from certbot_garr_tcs.challenges.session import SolverFactory, clean_up_stale
 from certbot_garr_tcs.challenges.settings import DNS_01, HTTP_01, DelegateSettings, Rfc2136Settings, SolverSection
 from certbot_garr_tcs.errors import ConfigError
-from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.storage import StateFolder
 
 INI = Path("/etc/letsencrypt/garr-tcs.ini")
 ONE = SolverSection(DNS_01, "one.example", Rfc2136Settings(server="192.0.2.1"), INI)

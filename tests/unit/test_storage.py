@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from certbot_garr_tcs.errors import GarrTcsError
-from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.storage import StateFolder
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_damaged_document_is_named(state, content):
 @pytest.mark.parametrize("mode", [0o770, 0o702])
 def test_a_folder_that_others_can_write_is_refused(state, mode):
     """Who can write there could say which account is meant."""
-    state.make().chmod(mode)
+    state.ensure().chmod(mode)
     with pytest.raises(GarrTcsError, match="only this user can write") as caught:
         state.write("a.json", 1)
     assert "chmod 700" in caught.value.hint
@@ -67,15 +67,15 @@ def test_a_link_is_refused(state, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     state.path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(GarrTcsError, match="is not a folder"):
-        state.make()
+        state.ensure()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_a_folder_of_somebody_else_is_refused(state):
     """The chown that mends it is in the hint."""
-    os.chown(state.make(), 65534, 65534)
+    os.chown(state.ensure(), 65534, 65534)
     with pytest.raises(GarrTcsError) as caught:
-        state.make()
+        state.ensure()
     assert f"chown {os.geteuid()}" in caught.value.hint
 
 
@@ -83,7 +83,7 @@ def test_a_folder_that_cannot_be_made(state, tmp_path):
     """The operating system's reason is in the message."""
     (tmp_path / "work").write_text("a file", encoding="utf-8")
     with pytest.raises(GarrTcsError, match="cannot keep state") as caught:
-        state.make()
+        state.ensure()
     assert "--work-dir" in caught.value.hint
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from certbot_garr_tcs.errors import ConfigError
-from certbot_garr_tcs.keys import could_be_secret
+from certbot_garr_tcs.section_reader import could_be_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
