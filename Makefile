@@ -49,7 +49,7 @@ environment: wheel
 	@$(PIP) "$(firstword $(wildcard $(CACHE)/wheel/*.whl))[test]"
 
 matrix: environment
-	@$(BIN)/python tests/matrix.py build "$(firstword $(wildcard $(CACHE)/wheel/*.whl))"
+	@$(BIN)/python tests/support/matrix.py build "$(firstword $(wildcard $(CACHE)/wheel/*.whl))"
 
 # The system's packages have the system's place for temporary files: ours may not exist yet, or not be for all users.
 packages:

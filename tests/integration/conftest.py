@@ -6,8 +6,8 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
-from harness import FAULTY_SERVER, CertbotRunner, Pebble, need_practice_ca
-from resolver import every_name_is_here
+from support.certbot import FAULTY_SERVER, CertbotRunner, Pebble, need_practice_ca
+from support.resolver import every_name_is_here
 
 from certbot_garr_tcs.sandbox.options import PracticeOptions
 from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
@@ -16,8 +16,6 @@ from certbot_garr_tcs.sandbox.runner import find_certbot
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-pytest.register_assert_rewrite("journeys")
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from baddays import explained, no_secret, snapshot
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from journeys import NAME, account_of, conf, key_ids, one_line, orders, params, run_in, since_now
-from matrix import MATRIX
-from needs import need_built
+from support.bad_days import explained, no_secret, snapshot
+from support.journeys import NAME, account_of, conf, key_ids, one_line, orders, params, run_in, since_now
+from support.matrix import MATRIX
+from support.needs import need_built
 
 from certbot_garr_tcs.sandbox.settings import account_section
 

@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from baddays import NAME, explained, ini, no_secret, snapshot
+from support.bad_days import NAME, explained, ini, no_secret, snapshot
 
 from certbot_garr_tcs.sandbox.practice_ca import new_key
 from certbot_garr_tcs.sandbox.settings import account_section
@@ -15,7 +15,7 @@ from certbot_garr_tcs.sandbox.settings import account_section
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness import CertbotRunner
+    from support.certbot import CertbotRunner
 
     from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
 
@@ -29,7 +29,7 @@ URL = "https://127.0.0.1:9/directory"
 @pytest.fixture(scope="module")
 def issued(practice_ca, tmp_path_factory) -> Iterator[tuple[CertbotRunner, PracticeCa]]:
     """Issue one lineage, which every bad file of this module then tries in vain to renew."""
-    from harness import CertbotRunner  # noqa: PLC0415  (the type is needed above)
+    from support.certbot import CertbotRunner  # noqa: PLC0415  (the type is needed above)
 
     from certbot_garr_tcs.sandbox.runner import find_certbot  # noqa: PLC0415
 

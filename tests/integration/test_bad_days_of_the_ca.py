@@ -8,10 +8,10 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from baddays import NAME, explained, no_secret, snapshot
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
-from harness import FAULTY_SERVER, CertbotRunner, need_practice_ca, set_faults
+from support.bad_days import NAME, explained, no_secret, snapshot
+from support.certbot import FAULTY_SERVER, CertbotRunner, need_practice_ca, set_faults
 
 from certbot_garr_tcs.sandbox.practice_ca import PracticeCa, PracticeOptions, new_key
 from certbot_garr_tcs.sandbox.runner import find_certbot, issuer_name

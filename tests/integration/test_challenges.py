@@ -7,9 +7,9 @@ import http.server
 import threading
 
 import pytest
-from journeys import conf, one_line
-from matrix import OLDEST_AND_NEWEST
-from needs import need_built
+from support.journeys import conf, one_line
+from support.matrix import OLDEST_AND_NEWEST
+from support.needs import need_built
 
 from certbot_garr_tcs.sandbox.runner import dns_names
 

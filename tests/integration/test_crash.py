@@ -8,10 +8,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import tracing
-from needs import need_tracing
-from pki import material
-from service import Host
+from support import tracing
+from support.needs import need_tracing
+from support.pki import material
+from support.service import Host
 
 from certbot_garr_tcs.deploy.transaction import Journal
 from certbot_garr_tcs.errors import DeployError

@@ -7,10 +7,10 @@ import subprocess
 import time
 
 import pytest
-from bind import BindLab, Zone, make_key
 from cryptography import x509
-from matrix import MATRIX
-from needs import free_port, need, need_built, need_program
+from support.bind import BindLab, Zone, make_key
+from support.matrix import MATRIX
+from support.needs import free_port, need, need_built, need_program
 
 from certbot_garr_tcs.challenges.delegated import installed
 

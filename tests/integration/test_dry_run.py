@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from journeys import NAME, account_of, conf, key_ids, one_line, orders, params, since_now
+from support.journeys import NAME, account_of, conf, key_ids, one_line, orders, params, since_now
 
 pytestmark = pytest.mark.integration
 

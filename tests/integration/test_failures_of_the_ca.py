@@ -6,11 +6,11 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
-from baddays import NAME, explained, no_secret, snapshot
-from harness import FAULTY_SERVER, CertbotRunner, need_practice_ca, set_faults
-from matrix import OLDEST_AND_NEWEST
-from needs import need_built
-from tls_server import TlsServer
+from support.bad_days import NAME, explained, no_secret, snapshot
+from support.certbot import FAULTY_SERVER, CertbotRunner, need_practice_ca, set_faults
+from support.matrix import OLDEST_AND_NEWEST
+from support.needs import need_built
+from support.tls_server import TlsServer
 
 from certbot_garr_tcs.sandbox.practice_ca import PracticeCa, PracticeOptions
 from certbot_garr_tcs.sandbox.settings import account_section
@@ -18,7 +18,7 @@ from certbot_garr_tcs.sandbox.settings import account_section
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from matrix import Entry
+    from support.matrix import Entry
 
     from certbot_garr_tcs.sandbox.runner import Result
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 
 import pytest
-from needs import need, need_program
+from support.needs import need, need_program
 
 pytestmark = pytest.mark.integration
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - a dataclass reads it
 
 import pytest
-from folders import open_folder
-from needs import free_port, need, need_root
+from support.folders import open_folder
+from support.needs import free_port, need, need_root
 
 pytestmark = pytest.mark.integration
 

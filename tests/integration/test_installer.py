@@ -13,12 +13,12 @@ import time
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from daemons import foreground
-from folders import open_folder
-from harness import CertbotRunner
-from matrix import MATRIX
-from needs import free_port, need_built, need_program
-from test_services_nginx import CONFIG
+from integration.test_services_nginx import CONFIG
+from support.certbot import CertbotRunner
+from support.daemons import foreground
+from support.folders import open_folder
+from support.matrix import MATRIX
+from support.needs import free_port, need_built, need_program
 
 pytestmark = pytest.mark.integration
 

@@ -6,11 +6,11 @@ import re
 
 import pytest
 from configobj import ConfigObj
-from folders import open_folder
-from harness import set_faults
-from journeys import NAME, one_line, params
-from matrix import MATRIX
-from needs import need_built
+from support.certbot import set_faults
+from support.folders import open_folder
+from support.journeys import NAME, one_line, params
+from support.matrix import MATRIX
+from support.needs import need_built
 
 from certbot_garr_tcs.sandbox.runner import dns_names
 

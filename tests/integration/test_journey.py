@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from harness import sampled_command_lines
-from journeys import NAME, account_of, conf, key_ids, one_line, orders, params, run_in, since_now, walk
+from support.certbot import sampled_command_lines
+from support.journeys import NAME, account_of, conf, key_ids, one_line, orders, params, run_in, since_now, walk
 
 from certbot_garr_tcs.sandbox.runner import dns_names
 from certbot_garr_tcs.sandbox.settings import account_section

@@ -7,10 +7,10 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from harness import CertbotRunner, need_practice_ca
-from journeys import walk
-from matrix import MATRIX
-from needs import need_built
+from support.certbot import CertbotRunner, need_practice_ca
+from support.journeys import walk
+from support.matrix import MATRIX
+from support.needs import need_built
 
 from certbot_garr_tcs.sandbox.options import PracticeOptions
 from certbot_garr_tcs.sandbox.practice_ca import PracticeCa

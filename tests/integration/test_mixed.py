@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from urllib.request import urlopen
 
 import pytest
-from bind import BindLab, Zone, make_key
 from cryptography import x509
-from matrix import MATRIX
-from needs import need, need_built, need_program
+from support.bind import BindLab, Zone, make_key
+from support.matrix import MATRIX
+from support.needs import need, need_built, need_program
 
 from certbot_garr_tcs.challenges.delegated import installed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from journeys import NAME, conf, orders, params, run_in, since_now
+from support.journeys import NAME, conf, orders, params, run_in, since_now
 
 pytestmark = pytest.mark.integration
 

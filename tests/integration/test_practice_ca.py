@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
-from harness import need_practice_ca, set_faults
+from support.certbot import need_practice_ca, set_faults
 
 from certbot_garr_tcs.errors import SandboxError
 from certbot_garr_tcs.sandbox.options import PracticeOptions
@@ -24,7 +24,7 @@ from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
 from certbot_garr_tcs.sandbox.runner import dns_names, issuer_name
 
 if TYPE_CHECKING:
-    from harness import CertbotRunner
+    from support.certbot import CertbotRunner
 
     from certbot_garr_tcs.sandbox.runner import Result
 

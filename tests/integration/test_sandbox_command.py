@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 
 import pytest
-from bind import BindLab, Zone, make_key
-from harness import need_practice_ca, sampled_command_lines
-from journeys import one_line
-from matrix import MATRIX
-from needs import free_port, need_built, need_program
+from support.bind import BindLab, Zone, make_key
+from support.certbot import need_practice_ca, sampled_command_lines
+from support.journeys import one_line
+from support.matrix import MATRIX
+from support.needs import free_port, need_built, need_program
 
 from certbot_garr_tcs.sandbox.runner import FolderCertbot, dns_names, find_certbot, issuer_name
 

@@ -6,9 +6,9 @@ import contextlib
 import subprocess
 
 import pytest
-from daemons import Site, foreground
-from folders import open_folder
-from needs import free_port, need_program, need_root
+from support.daemons import Site, foreground
+from support.folders import open_folder
+from support.needs import free_port, need_program, need_root
 
 pytestmark = pytest.mark.integration
 

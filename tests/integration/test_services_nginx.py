@@ -8,10 +8,10 @@ import stat
 import subprocess
 
 import pytest
-import tracing
-from daemons import LINEAGE, Site, foreground
-from folders import open_folder
-from needs import free_port, need_program, need_tracing
+from support import tracing
+from support.daemons import LINEAGE, Site, foreground
+from support.folders import open_folder
+from support.needs import free_port, need_program, need_tracing
 
 from certbot_garr_tcs.errors import DeployError
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from daemons import Site, foreground
-from folders import open_folder
-from needs import free_port, need_program
+from support.daemons import Site, foreground
+from support.folders import open_folder
+from support.needs import free_port, need_program
 
 from certbot_garr_tcs.errors import DeployError
 

@@ -7,9 +7,9 @@ import os
 from types import SimpleNamespace
 
 import pytest
-from achalls import challenge
 from certbot import configuration, errors
-from parsed import cli, make_account, parse
+from support.certbot_config import cli, make_account, parse
+from support.challenges import challenge
 
 from certbot_garr_tcs import compat
 from certbot_garr_tcs.errors import AccountError

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 import requests
-from needs import free_port
-from tls_server import TlsServer
+from support.needs import free_port
+from support.tls_server import TlsServer
 
 from certbot_garr_tcs.account.connection_failures import explain
 

@@ -10,7 +10,18 @@ import dns.rcode
 import dns.rdatatype
 import dns.tsig
 import pytest
-from fakes import FakeDns, applies, fails, first, says, shows_txt, silent, truncated, tsig_error, without_edns
+from support.fake_dns import (
+    FakeDns,
+    applies,
+    fails,
+    first,
+    says,
+    shows_txt,
+    silent,
+    truncated,
+    tsig_error,
+    without_edns,
+)
 
 from certbot_garr_tcs.challenges.dns import transport
 from certbot_garr_tcs.challenges.dns.answers import UpdateRefusedError

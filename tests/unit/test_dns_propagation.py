@@ -5,7 +5,7 @@ import dns.name
 import dns.rdatatype
 import dns.tsig
 import pytest
-from fakes import FakeDns, fails, first, lame, nothing, says, silent, truncated
+from support.fake_dns import FakeDns, fails, first, lame, nothing, says, silent, truncated
 
 from certbot_garr_tcs.challenges.dns.client import Client
 from certbot_garr_tcs.challenges.dns.endpoints import Endpoint

@@ -8,10 +8,10 @@ from pathlib import Path
 import dns.name
 import dns.tsig
 import pytest
-from fakes import FakeDns, applies, fails, first, nothing, says, shows_txt, silent, soa, tsig_error
-from needs import free_port
-from solver_contract import Bench as ContractBench
-from solver_contract import SolverContract
+from support.fake_dns import FakeDns, applies, fails, first, nothing, says, shows_txt, silent, soa, tsig_error
+from support.needs import free_port
+from support.solver_contract import Bench as ContractBench
+from support.solver_contract import SolverContract
 
 from certbot_garr_tcs.challenges.dns.client import Client
 from certbot_garr_tcs.challenges.dns.lookup import Surroundings

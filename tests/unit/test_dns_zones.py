@@ -5,7 +5,7 @@ from pathlib import Path
 import dns.name
 import dns.rdatatype
 import pytest
-from fakes import FakeDns, fails, from_wildcard, lame, nothing, refers_to, says, silent, soa
+from support.fake_dns import FakeDns, fails, from_wildcard, lame, nothing, refers_to, says, silent, soa
 
 from certbot_garr_tcs.challenges.dns.caa import find_caa
 from certbot_garr_tcs.challenges.dns.client import Client

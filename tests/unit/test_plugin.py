@@ -5,7 +5,7 @@ import sys
 from types import SimpleNamespace
 
 from certbot._internal.display import obj
-from parsed import parse
+from support.certbot_config import parse
 
 from certbot_garr_tcs.plugin import Configurator
 from certbot_garr_tcs.sandbox.settings import account_section, write_private

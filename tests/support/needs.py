@@ -9,11 +9,12 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-import tracing
-from matrix import interpreter
+
+from support import tracing
+from support.matrix import interpreter
 
 if TYPE_CHECKING:
-    from matrix import Entry
+    from support.matrix import Entry
 
 _SYSTEM = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 
@@ -59,7 +60,7 @@ def need_built(entry: Entry) -> None:
         return
     if interpreter(entry.python) is None:
         pytest.skip(f"{entry.name}: no Python {entry.python} here")
-    need(present=False, what=f"{entry.name} (python tests/matrix.py build WHEEL)")
+    need(present=False, what=f"{entry.name} (python tests/support/matrix.py build WHEEL)")
 
 
 def free_port() -> int:

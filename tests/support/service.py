@@ -6,7 +6,6 @@ import ssl
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
-from pki import NOW_SECONDS, files_of
 
 from certbot_garr_tcs.deploy.certificate import load_certificates
 from certbot_garr_tcs.deploy.environment import Environment
@@ -16,6 +15,7 @@ from certbot_garr_tcs.deploy.services import CommandRed
 from certbot_garr_tcs.deploy.targets import Output, Probe, Target
 from certbot_garr_tcs.errors import DeployError
 from certbot_garr_tcs.state import StateFolder
+from support.pki import NOW_SECONDS, files_of
 
 
 def file_at(path):

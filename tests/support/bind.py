@@ -28,9 +28,9 @@ import dns.opcode
 import dns.query
 import dns.rcode
 import dns.rdatatype
-from relay import Relay, Relays
 
 from certbot_garr_tcs.challenges.sections import TsigKey
+from support.dns_relay import Relay, Relays
 
 LOOPBACK = "127.0.0.1"
 _SBIN = "/usr/sbin:/usr/local/sbin"

@@ -11,7 +11,8 @@ import dns.exception
 import dns.message
 import dns.query
 import pytest
-from needs import free_port, need_program
+
+from support.needs import free_port, need_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,9 +13,8 @@ from certbot_garr_tcs.sandbox.settings import account_section
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness import CertbotRunner
-
     from certbot_garr_tcs.sandbox.practice_ca import PracticeCa, Request
+    from support.certbot import CertbotRunner
 
 NAME = "www.practice.example"
 

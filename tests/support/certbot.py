@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from configobj import ConfigObj
-from needs import free_port, need, need_program
 
 from certbot_garr_tcs.sandbox.authority import make_root, make_server
 from certbot_garr_tcs.sandbox.practice_ca import new_key
 from certbot_garr_tcs.sandbox.runner import Certbot, Result, files_with
 from certbot_garr_tcs.sandbox.settings import account_section, write_private
+from support.needs import free_port, need, need_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from cryptography import x509
-    from tls_server import TlsServer
     from typing_extensions import Self
 
     from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
+    from support.tls_server import TlsServer
 
 FAULTY_SERVER = Path(__file__).with_name("faulty_server.py")
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness import CertbotRunner
-
     from certbot_garr_tcs.sandbox.runner import Result
+    from support.certbot import CertbotRunner
 
 NAME = "www.practice.example"
 
