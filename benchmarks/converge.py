@@ -10,8 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from pki import material
-from service import Host
+from support.pki import material
+from support.service import Host
 
 ROUNDS = 20
 

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
-sys.path[:0] = [str(TESTS), str(TESTS / "integration")]
+sys.path.insert(0, str(TESTS))
 
-from bind import NAMED, BindLab, Zone, make_key  # noqa: E402 - found by the line above
-from harness import Pebble  # noqa: E402
+from support.bind import NAMED, BindLab, Zone, make_key  # noqa: E402 - found by the line above
+from support.pebble import Pebble  # noqa: E402
 
 KEY = make_key("acme")
 CERTBOT = [sys.executable, "-c", "import sys; from certbot.main import main; sys.exit(main())"]

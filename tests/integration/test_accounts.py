@@ -5,11 +5,22 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from baddays import explained, no_secret, snapshot
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from journeys import NAME, account_of, conf, key_ids, one_line, orders, params, run_in, since_now
-from matrix import MATRIX
-from needs import need_built
+from support.journeys import (
+    NAME,
+    conf,
+    explained,
+    key_ids,
+    no_secret,
+    one_line,
+    orders,
+    params,
+    run_in,
+    since_now,
+    snapshot,
+)
+from support.matrix import MATRIX
+from support.needs import need_built
 
 from certbot_garr_tcs.sandbox.settings import account_section
 
@@ -275,7 +286,8 @@ def test_a_trial_is_renewed_where_it_was_made(certbot, due_cas):
     live, staging = due_cas
     certbot.trust(live, staging)
     certbot.write_ini(
-        account_of(live) + f"staging-directory-url = {staging.directory_url}\nstaging-eab-kid = {staging.eab_kid}\n"
+        live.account_section()
+        + f"staging-directory-url = {staging.directory_url}\nstaging-eab-kid = {staging.eab_kid}\n"
         f"staging-eab-hmac-key = {staging.eab_hmac_key}\n"
     )
     certbot.run("certonly", "-n", "--garr-tcs", "--staging", "-d", NAME)
@@ -297,7 +309,7 @@ def test_a_trial_is_renewed_where_it_was_made(certbot, due_cas):
 def test_the_file_answers_the_question_of_the_eff(certbot, due_cas, tmp_path):
     """The address of the file is for the CA: nobody is asked whether the EFF may have it, unless they say so."""
     certbot.use(due_cas[0])
-    options = ("--garr-tcs", "--force-interactive", *certbot.bound.folder_options)
+    options = ("--garr-tcs", "--force-interactive", *certbot.folder_options)
     order = run_in(certbot, tmp_path, "certonly", "-d", NAME, *options)
     assert order.returncode == 0, order.output
     assert "Electronic Frontier Foundation" not in order.output
@@ -313,7 +325,7 @@ def test_twins_move_one_by_one(certbot, due_cas):
     certbot.use(first)
     certbot.certonly(NAME)
     certbot.run("certonly", "-n", "-a", "garr-tcs", "-d", NAME, "--cert-name", "twin", "--duplicate")
-    certbot.write_ini(account_of(first).replace("/directory\n", "/directory/\n"))
+    certbot.write_ini(first.account_section().replace("/directory\n", "/directory/\n"))
     assert "moves from" not in certbot.run("renew", check=False).output  # whether the CA serves both is its affair
     certbot.use(second)
     said = one_line(renew(certbot).output)

@@ -16,9 +16,9 @@ from pathlib import Path
 import dns.name
 import dns.rdatatype
 import pytest
-from bind import LOOPBACK, BindLab, Named, Zone, free_port, make_key, skip_or_fail
-from fakes import FakeDns, fails, lame, nothing, says, soa
-from relay import Relay
+from support.bind import LOOPBACK, BindLab, Named, Zone, free_port, make_key, skip_or_fail
+from support.dns_relay import Relay
+from support.fake_dns import FakeDns, fails, lame, nothing, says, soa
 
 from certbot_garr_tcs.challenges.dns.client import Client, send, to_key
 from certbot_garr_tcs.challenges.dns.endpoints import Endpoint, Server

@@ -8,10 +8,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import tracing
-from needs import need_tracing
-from pki import material
-from service import Host
+from support import tracing
+from support.needs import need_tracing
+from support.pki import material
+from support.service import Host
 
 from certbot_garr_tcs.deploy.transaction import Journal
 from certbot_garr_tcs.errors import DeployError
@@ -150,7 +150,7 @@ def test_an_undo_killed_anywhere_ends_with_the_old_set(tmp_path):
         assert host.serves(new)
 
     # what comes before the service is told is the same as in a renewal, which is tried from the first call on
-    assert kills(prepare, refused, check, first=200) >= 200
+    assert kills(prepare, refused, check, first=60) >= 200
 
 
 def test_a_recovery_killed_anywhere_is_taken_up_again(tmp_path):

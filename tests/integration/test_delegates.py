@@ -20,9 +20,9 @@ import dns.name
 import dns.query
 import dns.rdatatype
 import pytest
-from achalls import certbot_config, challenge, token
 from certbot._internal.display import obj as display_obj
-from needs import need, need_program
+from support.challenges import certbot_config, challenge, token
+from support.needs import need, need_program
 
 from certbot_garr_tcs.challenges.delegated import delegates, installed
 from certbot_garr_tcs.challenges.session import Session

@@ -8,11 +8,11 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-import tracing
-from folders import open_folder
-from needs import need, need_program, need_root
-from pki import material
-from service import Host
+from support import tracing
+from support.folders import open_folder
+from support.needs import need, need_program, need_root
+from support.pki import material
+from support.service import Host
 
 from certbot_garr_tcs.deploy.targets import Output
 from certbot_garr_tcs.deploy.transaction import Journal

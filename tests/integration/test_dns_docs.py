@@ -7,8 +7,8 @@ from pathlib import Path
 import dns.name
 import dns.update
 import pytest
-from bind import BindLab, Zone, key_statement, make_key, skip_or_fail
-from needs import need_program
+from support.bind import BindLab, Zone, key_statement, make_key, skip_or_fail
+from support.needs import need_program
 
 from certbot_garr_tcs.challenges.dns.client import Client, to_key
 from certbot_garr_tcs.challenges.dns.endpoints import Endpoint, Server

@@ -8,11 +8,11 @@ import subprocess
 
 import pytest
 from cryptography.hazmat.primitives import hashes
-from needs import need_program, need_root
-from test_services_data import postgresql, slapd
-from test_services_mail import dovecot, postfix
-from test_services_presets import freeradius, mariadb, mosquitto, stunnel, vsftpd
-from test_services_web import apache, haproxy
+from integration.test_services_data import postgresql, slapd
+from integration.test_services_mail import dovecot, postfix
+from integration.test_services_presets import freeradius, mariadb, mosquitto, stunnel, vsftpd
+from integration.test_services_web import apache, haproxy
+from support.needs import need_program, need_root
 
 pytestmark = pytest.mark.integration
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from harness import CertbotRunner
-from matrix import MATRIX
-from needs import need_built
+from support.certbot_runner import CertbotRunner
+from support.matrix import MATRIX
+from support.needs import need_built
 
 pytestmark = pytest.mark.integration
 

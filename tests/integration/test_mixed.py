@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from urllib.request import urlopen
 
 import pytest
-from bind import BindLab, Zone, make_key
 from cryptography import x509
-from matrix import MATRIX
-from needs import need, need_built, need_program
+from support.bind import BindLab, Zone, make_key
+from support.matrix import MATRIX
+from support.needs import need, need_built, need_program
 
 from certbot_garr_tcs.challenges.delegated import installed
 
@@ -206,7 +206,7 @@ def test_a_certbot_that_is_told_to_end_takes_its_proofs_back(certbot, world, num
     sleepy = world.ini().replace("propagation-seconds = 1", "propagation-seconds = 300")
     certbot.use(world.pebble, sleepy)
     names = [part for name in ("example.it", "example.net") for part in ("-d", name)]
-    with certbot.bound.start("certonly", "-n", "-a", "garr-tcs", *names) as process:
+    with certbot.start("certonly", "-n", "-a", "garr-tcs", *names) as process:
         try:
             deadline = time.monotonic() + 60
             while not world.lab.primary.txt("_acme-challenge.example.net"):

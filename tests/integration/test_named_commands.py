@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from folders import open_folder
-from harness import CertbotRunner
-from named_commands import COMMANDS
+from support.certbot_runner import CertbotRunner
+from support.folders import open_folder
+from support.named_commands import COMMANDS
+from support.practice_ca import PracticeCa
 
-from certbot_garr_tcs.sandbox.options import PracticeOptions
-from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
-from certbot_garr_tcs.sandbox.runner import find_certbot
+from certbot_garr_tcs.sandbox.certbot import find_certbot
+from certbot_garr_tcs.sandbox.settings import PracticeOptions
 
 pytestmark = pytest.mark.integration
 
@@ -46,9 +46,9 @@ class Site:
 
     def without_account(self, folder):
         """Return a Certbot with the same garr-tcs.ini that has not registered yet: there the message is shown."""
-        certbot = CertbotRunner(self.certbot.bound.executable, folder)
+        certbot = CertbotRunner(self.certbot.executable, folder)
         certbot.write_ini(self.certbot.ini.read_text())
-        certbot.bound.trust.write_bytes(self.certbot.bound.trust.read_bytes())
+        certbot.trust.write_bytes(self.certbot.trust.read_bytes())
         return certbot
 
     def is_deployed(self):

@@ -14,10 +14,10 @@ from pathlib import Path
 import dns.name
 import dns.update
 import pytest
-from bind import LOOPBACK, Named, free_port
-from daemons import foreground
-from needs import need, need_program
-from relay import Relay, Relays
+from support.bind import LOOPBACK, Named, free_port
+from support.daemons import foreground
+from support.dns_relay import Relay, Relays
+from support.needs import need, need_program
 
 from certbot_garr_tcs.challenges.dns.client import Client, to_key
 from certbot_garr_tcs.challenges.dns.endpoints import Endpoint, Server

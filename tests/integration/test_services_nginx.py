@@ -8,12 +8,13 @@ import stat
 import subprocess
 
 import pytest
-import tracing
-from daemons import LINEAGE, Site, foreground
-from folders import open_folder
-from needs import free_port, need_program, need_tracing
+from support import tracing
+from support.daemons import LINEAGE, Site, foreground
+from support.folders import open_folder
+from support.needs import need_program, need_tracing
 
 from certbot_garr_tcs.errors import DeployError
+from certbot_garr_tcs.sandbox.settings import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -161,7 +162,7 @@ def test_a_deployment_killed_anywhere_leaves_nginx_serving(site):
     """Sampled kills, its commands included: the test stays green, and the next run serves the lineage's."""
     need_tracing()
     killed = 0
-    for boundary in range(1, 10_000, 29):
+    for boundary in range(1, 10_000, 17):
         new = site.renew()
         if not tracing.run_until(boundary, lambda: site.process().converge(LINEAGE)):
             break

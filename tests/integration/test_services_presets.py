@@ -16,15 +16,16 @@ import time
 from pathlib import Path
 
 import pytest
-from daemons import LINEAGE, Site, foreground, wait_for_port
-from folders import open_folder
-from needs import free_port, need, need_program, need_root
+from support.daemons import LINEAGE, Site, foreground, wait_for_port
+from support.folders import open_folder
+from support.needs import need, need_program, need_root
 
 from certbot_garr_tcs.deploy.folders import open_place
 from certbot_garr_tcs.deploy.presets import DEBIAN, PRESETS
 from certbot_garr_tcs.deploy.section import target_from_keys
 from certbot_garr_tcs.deploy.targets import OUTPUTS
 from certbot_garr_tcs.errors import DeployError
+from certbot_garr_tcs.sandbox.settings import free_port
 
 pytestmark = pytest.mark.integration
 

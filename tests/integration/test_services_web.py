@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from daemons import Site, foreground
-from folders import open_folder
-from needs import free_port, need_program
+from support.daemons import Site, foreground
+from support.folders import open_folder
+from support.needs import need_program
 
 from certbot_garr_tcs.errors import DeployError
+from certbot_garr_tcs.sandbox.settings import free_port
 
 pytestmark = pytest.mark.integration
 

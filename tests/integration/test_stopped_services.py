@@ -7,10 +7,11 @@ import subprocess
 
 import pytest
 import units
-from folders import open_folder
-from needs import free_port
+from integration.test_services_nginx import CONFIG
+from support.folders import open_folder
 from test_installer import NAME, Nginx, current
-from test_services_nginx import CONFIG
+
+from certbot_garr_tcs.sandbox.settings import free_port
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import trustme
-from parsed import make_account, make_lineage, parse
+from support.certbot_config import make_account, make_lineage, parse
 
 from certbot_garr_tcs import revocation
 from certbot_garr_tcs.account import accounts

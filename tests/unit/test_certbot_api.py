@@ -8,10 +8,10 @@ from datetime import datetime, timezone
 from types import SimpleNamespace
 
 import pytest
-from achalls import challenge
 from certbot import configuration, errors
 from certbot._internal import account
-from parsed import cli, make_account, parse
+from support.certbot_config import cli, make_account, parse
+from support.challenges import challenge
 
 from certbot_garr_tcs import certbot_api
 from certbot_garr_tcs.errors import AccountError

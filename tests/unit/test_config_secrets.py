@@ -1,7 +1,7 @@
 """No mistake in a file makes a message show a secret of it."""
 
 import pytest
-from canary import FILES, check_files, said, shown
+from support.spoilt_files import FILES, check_files, said, shown
 
 from certbot_garr_tcs import config
 from certbot_garr_tcs.errors import ConfigError

@@ -8,12 +8,12 @@ import importlib.metadata
 from pathlib import Path
 
 import pytest
-from achalls import certbot_config, challenge, token
 from acme import challenges as acme_challenges
-from canary import said
 from certbot import errors, interfaces
 from certbot.plugins import common
-from solver_contract import Bench, SolverContract
+from support.challenges import certbot_config, challenge, token
+from support.solver_contract import Bench, SolverContract
+from support.spoilt_files import said
 
 from certbot_garr_tcs.challenges import delegated
 from certbot_garr_tcs.challenges.delegated import DelegatedSolver, installed

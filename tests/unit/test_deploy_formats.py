@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import x25519
 from cryptography.hazmat.primitives.serialization import pkcs12
-from pki import NOW_SECONDS, Authority, authorities, key_pem_of, material, new_key, pem_of, with_chain
+from support.pki import NOW_SECONDS, Authority, authorities, key_pem_of, material, new_key, pem_of, with_chain
 
 from certbot_garr_tcs.deploy.certificate import check, dns_names, fingerprint_of, problems
 from certbot_garr_tcs.deploy.formats import inputs_digest, render

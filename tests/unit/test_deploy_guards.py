@@ -8,8 +8,8 @@ import pwd
 from dataclasses import replace
 
 import pytest
-from pki import authorities, key_pem_of, material, new_key, with_chain
-from service import Host, file_at
+from support.pki import authorities, key_pem_of, material, new_key, with_chain
+from support.service import Host, file_at
 
 from certbot_garr_tcs.deploy import files
 from certbot_garr_tcs.deploy.installer import Installer

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from pki import authorities, key_pem_of, material, new_key, with_chain
-from service import Host, file_at
+from support.pki import authorities, key_pem_of, material, new_key, with_chain
+from support.service import Host, file_at
 
 from certbot_garr_tcs.deploy.folders import FolderReference
 from certbot_garr_tcs.deploy.locks import WAIT_SECONDS, TargetLocks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pki import material
+from support.pki import material
 
 from certbot_garr_tcs.deploy.plan import OwnFiles, inspect
 from certbot_garr_tcs.deploy.reading import Lineages

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from pki import material
-from service import Host
-from units import FAILED, RUNNING, STOPPED, Unit
+from support.pki import material
+from support.service import Host
+from support.units import FAILED, RUNNING, STOPPED, Unit
 
 from certbot_garr_tcs.deploy.records import DeploymentRecords
 from certbot_garr_tcs.deploy.systemd import state_from, unit_command

@@ -10,7 +10,7 @@ import struct
 from dataclasses import asdict
 
 import pytest
-from service import file_at
+from support.service import file_at
 
 from certbot_garr_tcs.deploy import files
 from certbot_garr_tcs.deploy.files import FileMetadata, Folder, acl_shows_to_others

@@ -12,7 +12,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.tsig
 import pytest
-from fakes import FakeDns, fails, first, says, silent, truncated, without_edns, without_waiting
+from support.fake_dns import FakeDns, fails, first, says, silent, truncated, without_edns, without_waiting
 
 from certbot_garr_tcs.challenges.dns import client as client_module
 from certbot_garr_tcs.challenges.dns.client import (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dns.name
 import pytest
-from fakes import FakeDns, fails, from_wildcard, lame, nothing, refers_to, says, silent, soa, without_waiting
+from support.fake_dns import FakeDns, fails, from_wildcard, lame, nothing, refers_to, says, silent, soa, without_waiting
 
 from certbot_garr_tcs.challenges.dns.client import Client
 from certbot_garr_tcs.challenges.dns.endpoints import Server

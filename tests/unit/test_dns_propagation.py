@@ -3,7 +3,7 @@
 import dns.name
 import dns.tsig
 import pytest
-from fakes import FakeDns, fails, first, lame, nothing, says, silent, truncated, without_waiting
+from support.fake_dns import FakeDns, fails, first, lame, nothing, says, silent, truncated, without_waiting
 
 from certbot_garr_tcs.challenges.dns.client import Client, NoResponseError, NoResponseReason
 from certbot_garr_tcs.challenges.dns.endpoints import Endpoint

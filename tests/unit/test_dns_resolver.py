@@ -3,7 +3,7 @@
 import dns.name
 import dns.resolver
 import pytest
-from fakes import FakeDns, fails, lame, nothing, says, silent, without_waiting
+from support.fake_dns import FakeDns, fails, lame, nothing, says, silent, without_waiting
 
 from certbot_garr_tcs.challenges.dns.client import Client
 from certbot_garr_tcs.challenges.dns.diagnosis import find_caa

@@ -7,10 +7,21 @@ from pathlib import Path
 import dns.name
 import dns.tsig
 import pytest
-from fakes import FakeDns, applies, fails, first, nothing, says, shows_txt, silent, soa, tsig_error, without_waiting
-from needs import free_port
-from solver_contract import Bench as ContractBench
-from solver_contract import SolverContract
+from support.fake_dns import (
+    FakeDns,
+    applies,
+    fails,
+    first,
+    nothing,
+    says,
+    shows_txt,
+    silent,
+    soa,
+    tsig_error,
+    without_waiting,
+)
+from support.solver_contract import Bench as ContractBench
+from support.solver_contract import SolverContract
 
 from certbot_garr_tcs.challenges.dns.client import Client, NoResponseError, NoResponseReason
 from certbot_garr_tcs.challenges.dns.resolver import ResolverConfig
@@ -26,6 +37,7 @@ from certbot_garr_tcs.challenges.settings import (
     TsigKey,
 )
 from certbot_garr_tcs.errors import ChallengeError
+from certbot_garr_tcs.sandbox.settings import free_port
 from certbot_garr_tcs.storage import StateFolder
 
 KEY = TsigKey("acme", "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0")

@@ -5,7 +5,7 @@ import threading
 import dns.name
 import dns.tsig
 import pytest
-from fakes import FakeDns, applies, fails, first, says, shows_txt, silent, tsig_error, without_waiting
+from support.fake_dns import FakeDns, applies, fails, first, says, shows_txt, silent, tsig_error, without_waiting
 
 from certbot_garr_tcs.challenges.dns.client import Client, NoResponseError, NoResponseReason
 from certbot_garr_tcs.challenges.dns.endpoints import Endpoint, Server

@@ -9,7 +9,7 @@ import pytest
 import requests
 from acme import client, errors, messages
 from certbot import errors as certbot_errors
-from parsed import make_lineage
+from support.certbot_config import make_lineage
 
 from certbot_garr_tcs import failure_hints
 from certbot_garr_tcs.account.eab import EabCredentials

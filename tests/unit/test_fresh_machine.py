@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from needs import need_program
+from support.needs import need_program
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tests" / "packages.sh"

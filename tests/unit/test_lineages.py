@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import trustme
-from parsed import make_lineage
+from support.certbot_config import make_lineage
 
 from certbot_garr_tcs.errors import GarrTcsError
 from certbot_garr_tcs.lineages import find, holder, read_lineage, read_lineages, replaceable, store

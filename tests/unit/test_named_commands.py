@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from named_commands import COMMANDS, named_commands, named_in
+from support.named_commands import COMMANDS, named_commands, named_in
 
 
 def test_every_command_that_a_message_names_is_typed():

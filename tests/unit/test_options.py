@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from certbot import errors
-from parsed import make_account, make_lineage, parse
+from support.certbot_config import make_account, make_lineage, parse
 
 from certbot_garr_tcs import config, options
 

@@ -7,15 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 import zope.interface.verify
-from achalls import challenge, token
 from certbot import errors, interfaces, util
 from certbot._internal.display import obj
-from parsed import make_account, make_lineage, parse
-from pki import material
+from support.certbot_config import make_account, make_lineage, parse
+from support.challenges import challenge, token
+from support.pki import material
 
 from certbot_garr_tcs.plugin import Configurator
-from certbot_garr_tcs.sandbox.settings import account_section, write_private
-from certbot_garr_tcs.storage import StateFolder
+from certbot_garr_tcs.sandbox.settings import account_section
+from certbot_garr_tcs.storage import StateFolder, replace_file
 
 URL = "https://127.0.0.1:1/directory"
 ACCOUNT = account_section(URL, "kid-1", "k" * 43)
@@ -48,7 +48,7 @@ class Machine:
     def write(self, *sections):
         if not (self.folder / "config" / "accounts").exists():
             make_account(self.folder, "127.0.0.1:1/directory", "account-1")
-        write_private(self.folder / "config" / "garr-tcs.ini", "\n".join([ACCOUNT, *sections]).encode())
+        replace_file(self.folder / "config" / "garr-tcs.ini", "\n".join([ACCOUNT, *sections]).encode())
 
     def issue(self, **params):
         """Do what Certbot does when a certificate comes; return it."""

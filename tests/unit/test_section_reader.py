@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from canary import new_secret
+from support.spoilt_files import new_secret
 
 from certbot_garr_tcs.section_reader import could_be_secret, did_you_mean, heading
 

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from solver_contract import Bench, SolverContract
+from support.solver_contract import Bench, SolverContract
 from zope.interface import Invalid, implementer
 
 from certbot_garr_tcs.challenges.interfaces import Challenge, ISolver

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from achalls import certbot_config
+from support.challenges import certbot_config
 
 from certbot_garr_tcs.challenges.published import PublishedRecord, PublishedRecords
 from certbot_garr_tcs.challenges.rfc2136 import Rfc2136Solver

@@ -6,8 +6,6 @@ import ssl
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
-from pki import NOW_SECONDS, files_of
-from units import Systemctl
 
 from certbot_garr_tcs.deploy.certificate import load_certificates
 from certbot_garr_tcs.deploy.commands import CommandFailedError
@@ -17,6 +15,8 @@ from certbot_garr_tcs.deploy.installer import Installer
 from certbot_garr_tcs.deploy.targets import Output, Probe, Target
 from certbot_garr_tcs.errors import DeployError
 from certbot_garr_tcs.storage import StateFolder
+from support.pki import NOW_SECONDS, files_of
+from support.units import Systemctl
 
 
 def file_at(path):

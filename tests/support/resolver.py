@@ -11,7 +11,9 @@ import dns.exception
 import dns.message
 import dns.query
 import pytest
-from needs import free_port, need_program
+
+from certbot_garr_tcs.sandbox.settings import free_port
+from support.needs import need_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

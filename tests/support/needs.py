@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import tracing
-from matrix import interpreter
+
+from support import tracing
+from support.matrix import interpreter
 
 if TYPE_CHECKING:
-    from matrix import Entry
+    from support.matrix import Entry
 
 # Where tests/packages.sh unpacks what cannot be installed beside another package.
 _ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
@@ -63,7 +64,7 @@ def need_built(entry: Entry) -> None:
         return
     if interpreter(entry.python) is None:
         pytest.skip(f"{entry.name}: no Python {entry.python} here")
-    need(present=False, what=f"{entry.name} (python tests/matrix.py build WHEEL)")
+    need(present=False, what=f"{entry.name} (python tests/support/matrix.py build WHEEL)")
 
 
 def free_port() -> int:

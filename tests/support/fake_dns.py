@@ -205,7 +205,6 @@ class FakeDns:
         address: str = LOOPBACK,
         port: int = 0,
     ) -> None:
-        """Open a port; answer nothing before ``with``."""
         self.table = {(_name(name), rdtype): reply for (name, rdtype), reply in table.items()}
         self.key = key
         self.txt: dict[dns.name.Name, set[str]] = {}
@@ -235,13 +234,11 @@ class FakeDns:
         return f"{self.address}:{self.port}"
 
     def __enter__(self) -> FakeDns:
-        """Start to answer."""
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """Close the port; fail where something was asked that nobody expected."""
         self._ending.set()
         self._udp.sendto(b"", (self.address, self.port))
         socket.create_connection((self.address, self.port)).close()

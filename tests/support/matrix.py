@@ -1,6 +1,6 @@
 """The Certbots and Pythons that the journey runs on, each in a virtual environment of its own.
 
-``python tests/matrix.py build WHEEL`` makes the environments that can be made here, in .cache/matrix, and says
+``python tests/support/matrix.py build WHEEL`` makes the environments that can be made here, in .cache/matrix, and says
 which cannot. Tests import ``MATRIX`` and ``executable``.
 """
 
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent.parent / ".cache" / "matrix"
+HERE = Path(__file__).resolve().parents[2] / ".cache" / "matrix"
 
 # What old Certbots need beside them: the companions of their time.
 PINS = {

@@ -8,8 +8,6 @@ import socket
 import subprocess
 import time
 
-from pki import files_of, material
-
 from certbot_garr_tcs.deploy.certificate import fingerprint_of
 from certbot_garr_tcs.deploy.environment import Environment
 from certbot_garr_tcs.deploy.installer import Installer
@@ -17,6 +15,7 @@ from certbot_garr_tcs.deploy.records import DeploymentRecords
 from certbot_garr_tcs.deploy.section import target_from_keys
 from certbot_garr_tcs.deploy.tls_client import fetch_certificate
 from certbot_garr_tcs.storage import StateFolder
+from support.pki import files_of, material
 
 LINEAGE = "www.example.it"
 
