@@ -28,7 +28,7 @@ from certbot_garr_tcs.challenges.delegated import DelegatedSolver, installed
 from certbot_garr_tcs.challenges.session import SolverFactory
 from certbot_garr_tcs.challenges.settings import DNS_01, HTTP_01, DelegateSettings, SolverSection
 from certbot_garr_tcs.errors import ChallengeError, ConfigError
-from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.storage import StateFolder
 
 pytestmark = pytest.mark.integration
 
