@@ -24,7 +24,7 @@ TESTS = Path(__file__).resolve().parents[1] / "tests"
 sys.path.insert(0, str(TESTS))
 
 from support.bind import NAMED, BindLab, Zone, make_key  # noqa: E402 - found by the line above
-from support.certbot import Pebble  # noqa: E402
+from support.pebble import Pebble  # noqa: E402
 
 KEY = make_key("acme")
 CERTBOT = [sys.executable, "-c", "import sys; from certbot.main import main; sys.exit(main())"]

@@ -17,10 +17,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from configobj import ConfigObj
+from support.practice_ca import PracticeCa
 
-from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
-from certbot_garr_tcs.sandbox.runner import Certbot, find_certbot
-from certbot_garr_tcs.sandbox.settings import account_section, write_private
+from certbot_garr_tcs.sandbox.certbot import Certbot, find_certbot
+from certbot_garr_tcs.sandbox.settings import account_section
+from certbot_garr_tcs.state import replace_file
 
 NAME = "www.practice.example"
 
@@ -84,7 +85,7 @@ def main() -> None:
                 targets = (
                     "".join(section(tls, number) for number in range(arguments.lineages)) if kind == "with" else ""
                 )
-                write_private(certbot.ini, (account + "\n" + targets).encode())
+                replace_file(certbot.ini, (account + "\n" + targets).encode())
                 certbot.run("certonly", "-n", "-a", "garr-tcs", "-d", NAME)
                 multiply(certbot, arguments.lineages, "garr-tcs" if kind == "with" else None)
         for certbot in certbots.values():

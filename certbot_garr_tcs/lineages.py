@@ -127,14 +127,17 @@ def _names_in(certificate: Path) -> frozenset[str]:
 
 @cache
 def _names(certificate: Path, _: tuple[int, ...]) -> frozenset[str]:
+    read = _read_certificate(certificate)
+    return certificate_names(read) if read else frozenset()
+
+
+def certificate_names(certificate: Certificate) -> frozenset[str]:
+    """Return the DNS names, in lower case, and the IP addresses of a certificate."""
     from cryptography import x509  # noqa: PLC0415  (heavy, and seldom needed)
 
-    read = _read_certificate(certificate)
     try:
-        names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value if read else ()
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (ValueError, x509.ExtensionNotFound):
-        names = ()
-    if not names:
         return frozenset()
     return frozenset(
         [name.lower() for name in names.get_values_for_type(x509.DNSName)]

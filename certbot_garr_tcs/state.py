@@ -17,6 +17,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Replace a file in a folder that only this user can write, atomically.
+
+    A reader sees the old content or the new one, also after a power failure: temporary file, fsync, rename, fsync of
+    the folder. Raises ``OSError``; then the old file is still there.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 class StateFolder:
     """Keep small JSON documents, and locks, in ``<work-dir>/garr-tcs`` (mode 0700).
 
@@ -58,25 +83,9 @@ class StateFolder:
             ) from error
 
     def write(self, name: str, document: Any) -> None:
-        """Replace the document ``name``: temporary file, fsync, rename, fsync of the folder."""
-        folder = self.make()
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(document, file, indent=1, sort_keys=True)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(folder / name)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-            raise
-        folder_handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder_handle)
-        finally:
-            os.close(folder_handle)
+        """Replace the document ``name``."""
+        text = json.dumps(document, indent=1, sort_keys=True)
+        replace_file(self.make() / name, f"{text}\n".encode())
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:

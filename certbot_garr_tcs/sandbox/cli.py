@@ -15,23 +15,25 @@ from typing import TYPE_CHECKING
 
 from certbot_garr_tcs.challenges.dns.endpoints import parse_server
 from certbot_garr_tcs.errors import ConfigError, SandboxError
-from certbot_garr_tcs.sandbox.demo import DOMAIN, run_demo
-from certbot_garr_tcs.sandbox.introduction import introduction
-from certbot_garr_tcs.sandbox.options import PracticeOptions
-from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
-from certbot_garr_tcs.sandbox.runner import certbot_to_type
+from certbot_garr_tcs.sandbox.ca import PracticeCa
+from certbot_garr_tcs.sandbox.certbot import certbot_to_type
+from certbot_garr_tcs.sandbox.demo import DOMAIN, NAME, run_demo
 from certbot_garr_tcs.sandbox.settings import (
-    account_section,
+    PracticeOptions,
     challenge_section,
+    eab_lines,
     free_port,
     stored_http_port,
-    write_private,
 )
+from certbot_garr_tcs.state import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from certbot_garr_tcs.sandbox.certbot import Certbot
+
 HELP = "practise on a CA of your own, on this machine"
+_NAME_COLUMN = 32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,21 +107,87 @@ def _keep_running(folder: Path, args: argparse.Namespace) -> int:
         refused=tuple(args.refuse),
         eab_once=args.one_time_eab,
         issuing_seconds=args.slow,
-        enrollment_seconds=1 if args.slow else PracticeOptions.enrollment_seconds,
     )
     with PracticeCa(folder / "ca", options) as ca, contextlib.suppress(KeyboardInterrupt):
         certbot = certbot_to_type(folder, ca.ca_bundle)
-        account = account_section(ca.directory_url, ca.eab_kid, ca.eab_hmac_key)
-        ini = "\n".join([account, *(challenge_section(name, options.http_port) for name in options.challenge_domains)])
+        ini = "\n".join(
+            [ca.account_section(), *(challenge_section(name, options.http_port) for name in options.challenge_domains)]
+        )
         if not certbot.ini.exists():
-            write_private(certbot.ini, ini.encode())
-        for line in introduction(ca, certbot, ini):
+            replace_file(certbot.ini, ini.encode())
+        for line in _introduction(ca, certbot, ini):
             _say(line)
         while ca.running:
             time.sleep(0.2)
         raise SandboxError("the practice CA has ended by itself", f"Read {ca.log}")
     _say(f"Stopped. To go on: {_own_command()} sandbox --folder {shlex.quote(str(folder))}")
     return 0
+
+
+def _introduction(ca: PracticeCa, certbot: Certbot, ini: str) -> list[str]:
+    """Return the text that is printed when the practice CA has started; ``ini``: a new garr-tcs.ini."""
+    commands = [
+        ("run", "--garr-tcs", "-n", "-d", NAME),
+        ("certonly", "--garr-tcs", "-n", "-d", f"www.{DOMAIN}"),
+        ("certificates",),
+        ("renew",),
+        ("revoke", "-n", "--cert-name", NAME),
+    ]
+    if certbot.ini.read_bytes() == ini.encode():
+        about = "config/garr-tcs.ini has what the portal of a real CA shows, and how to prove control:"
+    else:
+        about = "config/garr-tcs.ini stays as you left it. A new one would be:"
+    return [
+        f"A practice CA answers at {ca.directory_url}; all is in {certbot.folder}",
+        "",
+        *_behaviour(ca),
+        "",
+        about,
+        "",
+        *(f"    {line}".rstrip() for line in ini.splitlines()),
+        "",
+        "Type in another terminal:",
+        "",
+        f"    cd {shlex.quote(str(certbot.folder))}",
+        "    export REQUESTS_CA_BUNDLE=$PWD/ca/root.pem",
+        *(f"    {certbot.shown(*one)}" for one in commands),
+        "",
+        *_second_pair(ca, certbot),
+        "Certificates expire in 10 days: they are made 80 of their 90 days old, so that a plain renew renews them.",
+        "Ctrl-C stops the practice CA; with --folder it starts again where it was.",
+    ]
+
+
+def _behaviour(ca: PracticeCa) -> list[str]:
+    options = ca.options
+    proofs = f"http-01 at 127.0.0.1 port {options.http_port}"
+    if options.dns_server:
+        proofs += f", or dns-01 at {options.dns_server}"
+    rows = [(f"{name}, and below", "refused") for name in options.refused]
+    rows += [(f"{options.domains[0]}, and below", "validated beforehand: no challenge")]
+    rows += [(f"{name}, and below", proofs) for name in options.challenge_domains]
+    rows += [("every other name", "refused")]
+    if options.issuing_seconds:
+        rows += [("a certificate", f"takes {options.issuing_seconds:g} seconds")]
+    return [f"    {what:<{_NAME_COLUMN}} {how}" for what, how in rows]
+
+
+def _second_pair(ca: PracticeCa, certbot: Certbot) -> list[str]:
+    """Return how to see that an EAB pair works once: unregister, and register again."""
+    if not ca.options.eab_once:
+        return []
+    key_id, hmac_key = ca.spare_key()
+    return [
+        "Each EAB pair makes one account only. To see that, give the account up, and ask again:",
+        "",
+        f"    {certbot.shown('unregister', '-n', '--garr-tcs')}",
+        f"    {certbot.shown('certonly', '--garr-tcs', '-n', '-d', NAME, '--force-renewal')}",
+        "",
+        "It is refused until config/garr-tcs.ini has a new pair, as the portal of a CA would show it:",
+        "",
+        *(f"    {line}" for line in eab_lines(key_id, hmac_key).splitlines()),
+        "",
+    ]
 
 
 def _what_next() -> list[str]:
@@ -137,7 +205,7 @@ def _own_command() -> str:
 
 
 def _folder(chosen: Path | None, *, resumable: bool) -> Path:
-    """Return the folder to work in: empty, or of an earlier run where that is good enough."""
+    """Return the folder to work in: an empty one, or if ``resumable`` that of an earlier run."""
     if chosen is None:
         return Path(tempfile.mkdtemp(prefix="garr-tcs-sandbox-"))
     folder = chosen.expanduser().resolve()
@@ -159,7 +227,7 @@ def _server(text: str) -> str:
 
 
 def _domain(text: str) -> str:
-    """Take a domain name; a leading ``*.`` says nothing more than the name."""
+    """Return a domain name in lower case, without a leading ``*.``."""
     name = text.strip().lower().rstrip(".")
     name = name.removeprefix("*.")
     with contextlib.suppress(ConfigError):
@@ -183,7 +251,7 @@ def _seconds(text: str) -> int:
 
 @contextlib.contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM end us as Ctrl-C does, so that everything is cleaned up on the way out."""
+    """Handle SIGTERM as Ctrl-C, so that everything is cleaned up."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

@@ -1,8 +1,8 @@
-"""Serve acme2certifier over TLS on a free loopback port, and record what is asked of it.
+"""The server of a practice CA: acme2certifier over TLS on a free loopback port, with a log of all requests.
 
 A program of its own: ``python -m certbot_garr_tcs.sandbox.server FOLDER``. acme2certifier (GPLv3) is
-imported here and in what acme2certifier itself loads, and nowhere else. It ends on SIGTERM, and when
-its standard input is closed, so that it never outlives whoever started it.
+imported here and in ``handlers``, which acme2certifier loads, and nowhere else. The program ends on SIGTERM, and when
+its standard input is closed, so that it never outlives the process that started it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from certbot_garr_tcs.sandbox.options import is_below
+from certbot_garr_tcs.sandbox.settings import is_below
 
 if TYPE_CHECKING:
     import socket
@@ -36,7 +36,7 @@ _IDLE_SECONDS = 120.0
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
-    """Answer each connection in a thread of its own, TLS handshake included."""
+    """A TLS server with a thread for each connection; the handshake is part of it."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -58,7 +58,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
             super().finish_request(secure, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client that goes away or distrusts us is its own affair; anything else belongs in the log.
+        # Not an error of ours: the client closed the connection, or does not trust our certificate.
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -70,7 +70,14 @@ class _Handler(WSGIRequestHandler):
         return environ
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name for it
-        """Say nothing: the recorder writes the log."""
+        """Log nothing here: ``record`` writes the log of requests."""
+
+
+def _read_body(environ: dict[str, Any]) -> bytes:
+    """Return the body of a request, and leave it readable for the next application."""
+    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
 
 
 def read_jws_part(body: bytes, part: str) -> dict[str, Any]:
@@ -84,15 +91,14 @@ def read_jws_part(body: bytes, part: str) -> dict[str, Any]:
 
 
 def record(application: Application, log: Path) -> Application:
-    """Wrap an application so that each request is a line of JSON in ``log``.
+    """Wrap an application so that each request becomes a line of JSON in ``log``.
 
-    Keys: ``method``, ``path``, ``status`` (0 where no answer was given), ``payload``.
+    Keys: ``method``, ``path``, ``status`` (0 where there was no answer), ``payload``.
     """
     lock = threading.Lock()
 
     def recorded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        environ["wsgi.input"] = io.BytesIO(body)
+        body = _read_body(environ)
         answered = [0]
 
         def start(status: str, *rest: Any) -> Any:
@@ -117,13 +123,12 @@ def record(application: Application, log: Path) -> Application:
 def bind_once(application: Application, used: Path) -> Application:
     """Wrap an application so that each EAB key ID makes one account, as at Sectigo.
 
-    The key IDs that are spent are kept in the JSON file ``used``.
+    The key IDs that have made an account are stored in the JSON file ``used``.
     """
     lock = threading.Lock()
 
     def bound(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        environ["wsgi.input"] = io.BytesIO(body)
+        body = _read_body(environ)
         binding = read_jws_part(body, "payload").get("externalAccountBinding")
         if environ["PATH_INFO"] != "/acme/newaccount" or binding is None:
             return application(environ, start_response)
@@ -153,8 +158,7 @@ def refuse(application: Application, refused: Iterable[str]) -> Application:
     refused = list(refused)
 
     def checked(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        environ["wsgi.input"] = io.BytesIO(body)
+        body = _read_body(environ)
         ordered = environ["PATH_INFO"] == "/acme/neworders" and read_jws_part(body, "payload").get("identifiers")
         names = [str(one.get("value")) for one in ordered or () if isinstance(one, dict)]
         wrong = [name for name in names if any(is_below(name, one) for one in refused)]
@@ -166,18 +170,16 @@ def refuse(application: Application, refused: Iterable[str]) -> Application:
     return checked
 
 
-def problem(
-    start_response: Callable[..., Any], status: str, kind: str, detail: str, *headers: tuple[str, str]
-) -> list[bytes]:
-    """Answer with a problem document (RFC 7807) of an ACME error type (RFC 8555 §6.7)."""
-    start_response(status, [("Content-Type", "application/problem+json"), *headers])
+def problem(start_response: Callable[..., Any], status: str, kind: str, detail: str) -> list[bytes]:
+    """Answer with a problem document (RFC 7807) with an ACME error type (RFC 8555 §6.7)."""
+    start_response(status, [("Content-Type", "application/problem+json")])
     return [json.dumps({"type": f"urn:ietf:params:acme:error:{kind}", "detail": detail}).encode()]
 
 
 def serve(application: Application, folder: Path) -> None:
-    """Serve until SIGTERM, or until standard input ends; report the port in ``folder/port``.
+    """Serve until SIGTERM, or until standard input ends; write the port into ``folder/port``.
 
-    It is that of ``folder/port.last``, where the CA has answered before: certificates are renewed there.
+    The port is that of ``folder/port.last``, if the CA has run before: lineages are renewed there.
     """
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(folder / "tls.pem", folder / "tls.key")
@@ -210,29 +212,25 @@ def serve(application: Application, folder: Path) -> None:
 
 
 def load_application(folder: Path) -> Application:
-    """Import acme2certifier with the folder's configuration, and return its WSGI application.
-
-    Its configuration is read at import: one per process.
-    """
+    """Import acme2certifier, which reads the folder's configuration, and return its WSGI application."""
     os.environ["ACME_SRV_CONFIGFILE"] = str(folder / "acme_srv.cfg")
     os.environ["TZ"] = "UTC"
     time.tzset()
-    from acme2certifier.share.acme2certifier_wsgi import (  # noqa: PLC0415  # it reads the environment
-        application,
-    )
+    # The first import reads the environment.
+    from acme2certifier.share.acme2certifier_wsgi import application  # noqa: PLC0415
 
-    from certbot_garr_tcs.sandbox import validating  # noqa: PLC0415  # the same
+    from certbot_garr_tcs.sandbox import handlers  # noqa: PLC0415
 
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(folder / "acme_srv.cfg", encoding="utf-8")
     settings = parser["Practice"]
-    validating.install(settings)
+    handlers.install_validators(settings)
     loaded: Application = refuse(application, json.loads(settings["refused"]))
     return bind_once(loaded, folder / "eab-used.json") if settings.getboolean("eab_once") else loaded
 
 
 def main(arguments: list[str]) -> None:
-    """Serve the practice CA of the folder that is the only argument."""
+    """Run the server of the practice CA in the folder that is the only argument."""
     folder = Path(arguments[0]).resolve()
     serve(load_application(folder), folder)
 

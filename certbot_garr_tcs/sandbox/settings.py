@@ -1,34 +1,67 @@
-"""Write what acme2certifier and Certbot read: acme_srv.cfg, garr-tcs.ini."""
+"""What the practice CA is set up with, and the files that acme2certifier and Certbot read."""
 
 from __future__ import annotations
 
 import configparser
-import io
 import json
-import os
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from certbot_garr_tcs.errors import SandboxError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from certbot_garr_tcs.sandbox.options import PracticeOptions
-
 EMAIL = "admin@practice.example"
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Replace a file at once, readable by its owner alone from the first byte on."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-    fresh.replace(path)
+@dataclass(frozen=True)
+class PracticeOptions:
+    """The behaviour of a practice CA.
+
+    - ``domains`` are validated beforehand; ``*.x`` covers every name below ``x`` and its wildcard, not ``x`` itself.
+    - ``challenge_domains`` need a challenge, they and every name below them. http-01 is validated on this machine at
+      ``http_port``; dns-01 at ``dns_server`` (host or address, a port after a colon; empty: nowhere).
+    - ``refused``: an order with one of these, or with a name below them, is refused; so is one with any other name.
+    - ``eab_once``: a key ID makes one account.
+    - ``always_due``: certificates are 80 of their 90 days old, so that a plain ``certbot renew`` renews them, whatever
+      Certbot's version.
+    - ``issuing_seconds``: how long the issuer takes; then finalize answers ``processing`` after a second.
+    """
+
+    name: str = "Practice CA"
+    domains: tuple[str, ...] = ("practice.example", "*.practice.example")
+    challenge_domains: tuple[str, ...] = ()
+    http_port: int = 80
+    dns_server: str = ""
+    refused: tuple[str, ...] = ()
+    eab_once: bool = False
+    always_due: bool = False
+    issuing_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in self.challenge_domains:
+            if any(is_below(name, domain) for domain in self.domains):
+                raise SandboxError(
+                    f"{name} needs no challenge: {self.name} has validated it beforehand",
+                    "Choose a name that is not below " + self.domains[0],
+                )
 
 
-def server_configuration(folder: Path, options: PracticeOptions) -> str:
-    """Return acme2certifier's configuration, as its pinned release reads it; [Practice] is read by us alone."""
-    sections = {
+def is_below(name: str, domain: str) -> bool:
+    """Return whether a name is the domain itself, its wildcard, or anything below it; ``*.x`` is ``x`` here."""
+    name, domain = (one.lower().rstrip(".").removeprefix("*.") for one in (name, domain))
+    return name == domain or name.endswith(f".{domain}")
+
+
+def server_configuration(folder: Path, options: PracticeOptions) -> dict[str, dict[str, str]]:
+    """Return the sections of acme2certifier's configuration, as its pinned release reads them.
+
+    The section [Practice] is read by our own code alone.
+    """
+    below_challenge = [pattern for name in options.challenge_domains for pattern in (name, f"*.{name}")]
+    return {
         "DEFAULT": {"debug": "False"},
         "Nonce": {"nonce_check_disable": "False"},
         "DBhandler": {
@@ -36,7 +69,7 @@ def server_configuration(folder: Path, options: PracticeOptions) -> str:
             "dbfile": str(folder / "acme.db"),
         },
         "CAhandler": {
-            "handler_module": "certbot_garr_tcs.sandbox.issuing",
+            "handler_module": "certbot_garr_tcs.sandbox.handlers",
             "issuing_ca_key": str(folder / "issuing.key"),
             "issuing_ca_cert": str(folder / "issuing.pem"),
             "issuing_ca_crl": str(folder / "revoked.pem"),
@@ -46,39 +79,37 @@ def server_configuration(folder: Path, options: PracticeOptions) -> str:
             # and Java refuses a keystore where they are not.
             "cn_enforce": "True",
         },
+        "EABhandler": {
+            "eab_handler_module": "acme2certifier.eabhandlers.json_handler",
+            "key_file": str(folder / "eab.json"),
+        },
         "Practice": {
-            "lifetime_days": str(options.lifetime_days),
-            "age_days": str(options.age_days),
+            "lifetime_days": "90",
+            "age_days": "80" if options.always_due else "0",
             "issuing_seconds": str(options.issuing_seconds),
             "eab_once": str(options.eab_once),
             "refused": json.dumps(options.refused),
             "http_port": str(options.http_port),
             "dns_server": options.dns_server,
         },
-        "Certificate": {"enrollment_timeout": str(options.enrollment_seconds)},
+        "Certificate": {"enrollment_timeout": "1" if options.issuing_seconds else "5"},
         "Challenge": {"challenge_validation_disable": "False"},
         "Order": {
-            "allowed_domainlist": json.dumps(options.allowed_domains),
-            "identifier_limit": str(options.identifier_limit),
-            "retry_after_timeout": str(options.retry_after_seconds),
+            "allowed_domainlist": json.dumps([*options.domains, *below_challenge]),
+            "identifier_limit": "20",
+            "retry_after_timeout": "2",
         },
         "Authorization": {"prevalidated_domainlist": json.dumps(options.domains)},
-        # An "always due" certificate is due by its dates; what the CA suggests would only blur that.
-        "Renewalinfo": {
-            "renewal_force": str(options.renew_by_ari),
-            "renewalinfo_disable": str(options.always_due and not options.renew_by_ari),
-        },
+        # An "always due" certificate is due by its dates; what the CA suggests (RFC 9773) would only hide that.
+        "Renewalinfo": {"renewalinfo_disable": str(options.always_due)},
     }
-    if options.eab_required:
-        sections["EABhandler"] = {
-            "eab_handler_module": "acme2certifier.eabhandlers.json_handler",
-            "key_file": str(folder / "eab.json"),
-        }
+
+
+def stored_http_port(folder: Path) -> int | None:
+    """Return the port where the practice CA of this folder validated http-01 before; ``None`` for a new folder."""
     parser = configparser.ConfigParser(interpolation=None)
-    parser.read_dict(sections)
-    text = io.StringIO()
-    parser.write(text)
-    return text.getvalue()
+    parser.read(folder / "acme_srv.cfg", encoding="utf-8")
+    return parser.getint("Practice", "http_port", fallback=None)
 
 
 def account_section(directory_url: str, eab_kid: str, eab_hmac_key: str, email: str = EMAIL) -> str:
@@ -88,19 +119,12 @@ def account_section(directory_url: str, eab_kid: str, eab_hmac_key: str, email: 
 
 
 def eab_lines(eab_kid: str, eab_hmac_key: str) -> str:
-    """Return the two lines of [account] that an EAB pair is."""
+    """Return the two lines of an EAB pair in [account]."""
     return f"eab-kid = {eab_kid}\neab-hmac-key = {eab_hmac_key}\n"
 
 
-def stored_http_port(folder: Path) -> int | None:
-    """Return where the practice CA of the folder looked for http-01 so far; ``None`` where there is none yet."""
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read(folder / "acme_srv.cfg", encoding="utf-8")
-    return parser.getint("Practice", "http_port", fallback=None)
-
-
 def challenge_section(domain: str, http_port: int) -> str:
-    """Return a section of garr-tcs.ini that proves names by http-01, where a practice CA looks for it."""
+    """Return a section of garr-tcs.ini that solves http-01 for a domain at this port of this machine."""
     return f"[http-01 {domain}]\nvia = standalone\nhttp-01-address = 127.0.0.1\nhttp-01-port = {http_port}\n"
 
 

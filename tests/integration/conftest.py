@@ -6,12 +6,12 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
-from support.certbot import FAULTY_SERVER, CertbotRunner, Pebble, need_practice_ca
+from support.certbot_runner import CertbotRunner
+from support.pebble import Pebble
+from support.practice_ca import PracticeCa, need_practice_ca
 from support.resolver import every_name_is_here
 
-from certbot_garr_tcs.sandbox.options import PracticeOptions
-from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
-from certbot_garr_tcs.sandbox.runner import find_certbot
+from certbot_garr_tcs.sandbox.certbot import find_certbot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,22 +32,22 @@ def due_cas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Practice
     need_practice_ca()
     with contextlib.ExitStack() as running:
         folders = tmp_path_factory.mktemp("first-ca"), tmp_path_factory.mktemp("second-ca")
-        options = [PracticeOptions(name=name, always_due=True) for name in ("First CA", "Second CA")]
-        cas = [PracticeCa(folder, option) for folder, option in zip(folders, options)]
+        names = ("First CA", "Second CA")
+        cas = [PracticeCa(folder, name=name, always_due=True) for folder, name in zip(folders, names)]
         first, second = [running.enter_context(ca) for ca in cas]
         yield first, second
 
 
 @pytest.fixture
 def make_practice_ca(tmp_path: Path) -> Iterator[Callable[..., PracticeCa]]:
-    """Start practice CAs with the options of PracticeOptions; all are stopped after the test."""
+    """Start practice CAs with the options of support.practice_ca; all are stopped after the test."""
     need_practice_ca()
     with contextlib.ExitStack() as running:
         started: list[PracticeCa] = []
 
         def make(**options: object) -> PracticeCa:
             folder = tmp_path / f"ca-{len(started)}"
-            ca = running.enter_context(PracticeCa(folder, PracticeOptions(**options)))  # type: ignore[arg-type]
+            ca = running.enter_context(PracticeCa(folder, **options))  # type: ignore[arg-type]
             started.append(ca)
             return ca
 
@@ -56,10 +56,10 @@ def make_practice_ca(tmp_path: Path) -> Iterator[Callable[..., PracticeCa]]:
 
 @pytest.fixture
 def make_faulty_ca(make_practice_ca: Callable[..., PracticeCa]) -> Callable[..., PracticeCa]:
-    """Start practice CAs whose faults ``harness.set_faults`` switches."""
+    """Start practice CAs that ``set_faults`` makes fail."""
 
     def make(**options: object) -> PracticeCa:
-        return make_practice_ca(**{"program": (str(FAULTY_SERVER),), **options})
+        return make_practice_ca(faulty=True, **options)
 
     return make
 
@@ -85,7 +85,7 @@ def certbot(make_certbot: Callable[..., CertbotRunner]) -> CertbotRunner:
 
 @pytest.fixture
 def make_pebble(tmp_path: Path) -> Iterator[Callable[..., Pebble]]:
-    """Start Pebbles with the fields of harness.Pebble; all are stopped after the test."""
+    """Start Pebbles with the fields of support.pebble.Pebble; all are stopped after the test."""
     with contextlib.ExitStack() as running:
         started: list[Pebble] = []
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from support.bad_days import explained, no_secret, snapshot
-from support.journeys import NAME, account_of, conf, key_ids, one_line, orders, params, run_in, since_now
+from support.journeys import NAME, conf, key_ids, one_line, orders, params, run_in, since_now
 from support.matrix import MATRIX
 from support.needs import need_built
 
@@ -273,7 +273,8 @@ def test_a_trial_is_renewed_where_it_was_made(certbot, due_cas):
     live, staging = due_cas
     certbot.trust(live, staging)
     certbot.write_ini(
-        account_of(live) + f"staging-directory-url = {staging.directory_url}\nstaging-eab-kid = {staging.eab_kid}\n"
+        live.account_section()
+        + f"staging-directory-url = {staging.directory_url}\nstaging-eab-kid = {staging.eab_kid}\n"
         f"staging-eab-hmac-key = {staging.eab_hmac_key}\n"
     )
     certbot.run("certonly", "-n", "--garr-tcs", "--staging", "-d", NAME)
@@ -295,7 +296,7 @@ def test_a_trial_is_renewed_where_it_was_made(certbot, due_cas):
 def test_the_file_answers_the_question_of_the_eff(certbot, due_cas, tmp_path):
     """The address of the file is for the CA: nobody is asked whether the EFF may have it, unless they say so."""
     certbot.use(due_cas[0])
-    options = ("--garr-tcs", "--force-interactive", *certbot.bound.folder_options)
+    options = ("--garr-tcs", "--force-interactive", *certbot.folder_options)
     order = run_in(certbot, tmp_path, "certonly", "-d", NAME, *options)
     assert order.returncode == 0, order.output
     assert "Electronic Frontier Foundation" not in order.output
@@ -311,7 +312,7 @@ def test_twins_move_one_by_one(certbot, due_cas):
     certbot.use(first)
     certbot.certonly(NAME)
     certbot.run("certonly", "-n", "-a", "garr-tcs", "-d", NAME, "--cert-name", "twin", "--duplicate")
-    certbot.write_ini(account_of(first).replace("/directory\n", "/directory/\n"))
+    certbot.write_ini(first.account_section().replace("/directory\n", "/directory/\n"))
     assert "moves from" not in certbot.run("renew", check=False).output  # whether the CA serves both is its affair
     certbot.use(second)
     said = one_line(renew(certbot).output)

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 from support.bad_days import NAME, explained, ini, no_secret, snapshot
 
-from certbot_garr_tcs.sandbox.practice_ca import new_key
+from certbot_garr_tcs.sandbox.ca import new_key
 from certbot_garr_tcs.sandbox.settings import account_section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.certbot import CertbotRunner
-
-    from certbot_garr_tcs.sandbox.practice_ca import PracticeCa
+    from support.certbot_runner import CertbotRunner
+    from support.practice_ca import PracticeCa
 
 pytestmark = pytest.mark.integration
 
@@ -29,9 +28,9 @@ URL = "https://127.0.0.1:9/directory"
 @pytest.fixture(scope="module")
 def issued(practice_ca, tmp_path_factory) -> Iterator[tuple[CertbotRunner, PracticeCa]]:
     """Issue one lineage, which every bad file of this module then tries in vain to renew."""
-    from support.certbot import CertbotRunner  # noqa: PLC0415  (the type is needed above)
+    from support.certbot_runner import CertbotRunner  # noqa: PLC0415  (the type is needed above)
 
-    from certbot_garr_tcs.sandbox.runner import find_certbot  # noqa: PLC0415
+    from certbot_garr_tcs.sandbox.certbot import find_certbot  # noqa: PLC0415
 
     certbot = CertbotRunner(find_certbot(), tmp_path_factory.mktemp("issued") / "certbot")
     certbot.use(practice_ca)
@@ -217,57 +216,3 @@ def test_an_empty_option_names_no_file(certbot):
     result = certbot.run("certonly", "-n", "-a", "garr-tcs", "--garr-tcs-config", "", "-d", NAME, check=False)
     assert result.returncode == 2
     explained(result, "--garr-tcs-config", "is empty; name a file, or leave the option out")
-
-
-def test_must_staple_is_refused_for_a_ca_without_ocsp(certbot, practice_ca):
-    """A certificate that no server could staple for is not ordered."""
-    before = len(practice_ca.requests())
-    certbot.use(practice_ca, "ca = harica\n")
-    result = certbot.run("certonly", "-n", "-a", "garr-tcs", "-d", NAME, "--must-staple", check=False)
-    assert result.returncode == 1
-    explained(result, "--must-staple: HARICA", "answers no OCSP", "Leave --must-staple out, also in cli.ini.")
-    assert len(practice_ca.requests()) == before
-
-
-@pytest.mark.parametrize(
-    "order",
-    [
-        ("config", "--garr-tcs", "ini"),
-        ("ini", "server", "--garr-tcs", "config"),
-        ("--garr-tcs", "config", "ini", "server"),
-        ("server", "config", "ini", "--garr-tcs"),
-    ],
-)
-def test_options_in_every_order(certbot, practice_ca, tmp_path, order):
-    """Nothing depends on which option stands first, --config-dir and --server among them."""
-    certbot.use(practice_ca)
-    elsewhere = certbot.ini.rename(tmp_path / "elsewhere.ini")
-    certbot.write_ini(account_section(URL, "kid-1", KEY))
-    parts = {
-        "config": ("--config-dir", str(certbot.config_dir)),
-        "ini": ("--garr-tcs-config", str(elsewhere)),
-        "--garr-tcs": ("--garr-tcs",),
-        "server": ("--server", practice_ca.directory_url),
-    }
-    arguments = [argument for part in order for argument in parts[part]]
-    certbot.run("register", "-n", *arguments)
-    (account,) = certbot.account_ids()
-    assert practice_ca.registrations()[-1].payload["externalAccountBinding"]
-    assert "admin@practice.example" in certbot.run("show_account", *arguments).output
-    certbot.run("certonly", "-n", "-d", NAME, *arguments)
-    assert certbot.renewal(NAME)["renewalparams"]["account"] == account
-
-
-def test_a_relative_path_is_found_from_elsewhere(certbot, practice_ca, tmp_path, monkeypatch):
-    """The path is made absolute at once: the timer runs in another folder."""
-    certbot.use(practice_ca)
-    (tmp_path / "here").mkdir()
-    (tmp_path / "there").mkdir()
-    certbot.ini.rename(tmp_path / "here" / "uni.ini")
-    monkeypatch.chdir(tmp_path / "here")
-    certbot.run("certonly", "-n", "--garr-tcs", "--garr-tcs-config", "uni.ini", "-d", NAME)
-    before = certbot.certificate(NAME).serial_number
-    monkeypatch.chdir(tmp_path / "there")
-    certbot.run("renew", "--force-renewal")
-    assert certbot.certificate(NAME).serial_number != before
-    assert certbot.renewal(NAME)["renewalparams"]["garr_tcs_config"] == str(tmp_path / "here" / "uni.ini")

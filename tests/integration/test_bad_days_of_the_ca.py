@@ -11,16 +11,18 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 from support.bad_days import NAME, explained, no_secret, snapshot
-from support.certbot import FAULTY_SERVER, CertbotRunner, need_practice_ca, set_faults
+from support.certbot_runner import CertbotRunner
+from support.practice_ca import PracticeCa, need_practice_ca, set_faults
 
-from certbot_garr_tcs.sandbox.practice_ca import PracticeCa, PracticeOptions, new_key
-from certbot_garr_tcs.sandbox.runner import find_certbot, issuer_name
+from certbot_garr_tcs.sandbox.ca import new_key
+from certbot_garr_tcs.sandbox.certbot import find_certbot
+from certbot_garr_tcs.sandbox.certificates import issuer_name
 from certbot_garr_tcs.sandbox.settings import account_section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from certbot_garr_tcs.sandbox.runner import Result
+    from certbot_garr_tcs.sandbox.certbot import Result
 
 pytestmark = pytest.mark.integration
 
@@ -208,7 +210,7 @@ def test_more_names_than_harica_takes(certbot, practice_ca):
 @pytest.mark.skipif(CERTBOT < WAITS_FOR_THE_ISSUER, reason="Certbot waits for a slow issuer since 4.1")
 def test_an_issuer_that_takes_ten_seconds(certbot, make_faulty_ca):
     """The CA answers processing, Certbot comes back later, and the certificate is there."""
-    ca = make_faulty_ca(enrollment_seconds=1)
+    ca = make_faulty_ca(configuration={"Certificate": {"enrollment_timeout": "1"}})
     set_faults(ca, processing={"seconds": 10})
     certbot.use(ca)
     certbot.certonly(NAME)
@@ -248,7 +250,7 @@ def issued_by_faulty_ca(tmp_path_factory) -> Iterator[tuple[CertbotRunner, Pract
     """Issue one lineage at a CA that every test then breaks in another way."""
     need_practice_ca()
     folder = tmp_path_factory.mktemp("broken")
-    with PracticeCa(folder / "ca", PracticeOptions(program=(str(FAULTY_SERVER),))) as ca:
+    with PracticeCa(folder / "ca", faulty=True) as ca:
         certbot = CertbotRunner(find_certbot(), folder / "certbot")
         certbot.use(ca)
         certbot.certonly(NAME)
@@ -311,7 +313,7 @@ def test_commands_that_load_no_plugin_explain_failures_too(certbot, make_faulty_
 @pytest.mark.skipif(CERTBOT < WAITS_FOR_THE_ISSUER, reason="Certbot waits for a slow issuer since 4.1")
 def test_an_issuer_that_takes_too_long(certbot, make_faulty_ca):
     """Certbot gives up without a word of its own: the option that gives the CA more time is named."""
-    ca = make_faulty_ca(enrollment_seconds=1)
+    ca = make_faulty_ca(configuration={"Certificate": {"enrollment_timeout": "1"}})
     set_faults(ca, processing={"seconds": 12})
     certbot.use(ca)
     result = certbot.run("certonly", "-n", "--garr-tcs", "-d", NAME, "--issuance-timeout", "2", "-q", check=False)

@@ -7,11 +7,10 @@ import http.server
 import threading
 
 import pytest
+from support.certbot_runner import dns_names
 from support.journeys import conf, one_line
 from support.matrix import OLDEST_AND_NEWEST
 from support.needs import need_built
-
-from certbot_garr_tcs.sandbox.runner import dns_names
 
 pytestmark = pytest.mark.integration
 
@@ -32,7 +31,11 @@ http-01-address = 127.0.0.1
 
 def test_names_that_nobody_can_prove_are_named_in_one_error(certbot, make_practice_ca):
     """Without a section all names that the CA has not validated are named at once, and nothing is asked further."""
-    ca = make_practice_ca(allowed=("practice.example", "*.practice.example", "*.elsewhere.example"))
+    ca = make_practice_ca(
+        configuration={
+            "Order": {"allowed_domainlist": '["practice.example", "*.practice.example", "*.elsewhere.example"]'}
+        }
+    )
     certbot.use(ca)
     refused = certbot.certonly("www.practice.example", NAME, "mail.elsewhere.example", check=False)
     assert refused.returncode == 1

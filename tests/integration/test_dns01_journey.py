@@ -10,9 +10,10 @@ import pytest
 from cryptography import x509
 from support.bind import BindLab, Zone, make_key
 from support.matrix import MATRIX
-from support.needs import free_port, need, need_built, need_program
+from support.needs import need, need_built, need_program
 
 from certbot_garr_tcs.challenges.delegated import installed
+from certbot_garr_tcs.sandbox.settings import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -93,7 +94,7 @@ def test_what_a_killed_run_left_is_deleted_by_a_timer_s_run_with_nothing_due(cer
         certbot.run("certonly", "-n", "-a", "garr-tcs", "-i", "garr-tcs", "-d", name)
 
     certbot.write_ini(good.replace(f"resolvers {lab.server}", "seconds 600"))
-    with certbot.bound.start("certonly", "-n", "-a", "garr-tcs", "-d", "killed.example.it") as process:
+    with certbot.start("certonly", "-n", "-a", "garr-tcs", "-d", "killed.example.it") as process:
         wait_until(lambda: lab.primary.txt("_acme-challenge.killed.example.it"))
         process.kill()
         process.communicate()

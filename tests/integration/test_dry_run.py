@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.journeys import NAME, account_of, conf, key_ids, one_line, orders, params, since_now
+from support.journeys import NAME, conf, key_ids, one_line, orders, params, since_now
 
 pytestmark = pytest.mark.integration
 
@@ -13,7 +13,7 @@ ALLOW = "--garr-tcs-allow-live-dry-run"
 
 def staging_account(live, staging):
     """Return an [account] whose trials go to ``staging``."""
-    return account_of(live) + (
+    return live.account_section() + (
         f"staging-directory-url = {staging.directory_url}\n"
         f"staging-eab-kid = {staging.eab_kid}\n"
         f"staging-eab-hmac-key = {staging.eab_hmac_key}\n"

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.bad_days import NAME, explained, no_secret, snapshot
-from support.certbot import FAULTY_SERVER, CertbotRunner, need_practice_ca, set_faults
+from support.certbot_runner import CertbotRunner
 from support.matrix import OLDEST_AND_NEWEST
 from support.needs import need_built
+from support.practice_ca import PracticeCa, need_practice_ca, set_faults
 from support.tls_server import TlsServer
 
-from certbot_garr_tcs.sandbox.practice_ca import PracticeCa, PracticeOptions
 from certbot_garr_tcs.sandbox.settings import account_section
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from support.matrix import Entry
 
-    from certbot_garr_tcs.sandbox.runner import Result
+    from certbot_garr_tcs.sandbox.certbot import Result
 
 pytestmark = pytest.mark.integration
 
@@ -40,7 +40,7 @@ def issued(entry, tmp_path_factory) -> Iterator[tuple[CertbotRunner, PracticeCa]
     """Issue one lineage at a CA that every test then breaks in another way."""
     need_practice_ca()
     folder = tmp_path_factory.mktemp("hints")
-    with PracticeCa(folder / "ca", PracticeOptions(program=(str(FAULTY_SERVER),))) as ca:
+    with PracticeCa(folder / "ca", faulty=True) as ca:
         certbot = CertbotRunner(entry.executable, folder / "certbot")
         certbot.use(ca)
         certbot.certonly(NAME)

@@ -20,7 +20,9 @@ from pathlib import Path  # noqa: TC003 - a dataclass reads it
 
 import pytest
 from support.folders import open_folder
-from support.needs import free_port, need, need_root
+from support.needs import need, need_root
+
+from certbot_garr_tcs.sandbox.settings import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -278,7 +280,7 @@ def test_certbot_rollback_days_later(deployed, certbot, ground):
 def test_recovery_after_a_kill(deployed, certbot, ground):
     """Certbot is killed in the middle; the next run recovers into the folder that it had opened, or not at all."""
     deployed(test="sleep 20")
-    process = certbot.bound.start("renew", "--force-renewal", "--no-random-sleep-on-renew")
+    process = certbot.start("renew", "--force-renewal", "--no-random-sleep-on-renew")
     before = (ground.tls / "server.crt").lstat().st_ino
     deadline = time.monotonic() + 60
     # the first test runs before anything is written, the second after: 20 s each
@@ -371,7 +373,10 @@ def test_a_peer_that_drips(deployed, certbot, ground, starttls, greeting):
 
 def test_a_rollback_to_an_expired_certificate_is_refused(make_practice_ca, certbot, ground):
     """A good certificate stays where the old one has expired meanwhile."""
-    short, good = make_practice_ca(name="Short", lifetime_days=8 / 86400), make_practice_ca(name="Good")
+    short, good = (
+        make_practice_ca(name="Short", configuration={"Practice": {"lifetime_days": str(8 / 86400)}}),
+        make_practice_ca(name="Good"),
+    )
     certbot.use(short, ground.section())
     certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
     expires = time.monotonic() + 9

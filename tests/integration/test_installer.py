@@ -14,11 +14,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from integration.test_services_nginx import CONFIG
-from support.certbot import CertbotRunner
+from support.certbot_runner import CertbotRunner
 from support.daemons import foreground
 from support.folders import open_folder
 from support.matrix import MATRIX
-from support.needs import free_port, need_built, need_program
+from support.needs import need_built, need_program
+
+from certbot_garr_tcs.sandbox.settings import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -276,7 +278,7 @@ def test_a_wrong_target_says_what_is_wrong_and_the_certificate_is_kept(practice_
 
 def test_two_certbots_of_two_folders_take_turns(practice_ca, tmp_path, certbot, nginx):
     """Two Certbots with folders of their own deploy to one target, one after the other, whole each time."""
-    other = CertbotRunner(certbot.bound.executable, tmp_path / "second")
+    other = CertbotRunner(certbot.executable, tmp_path / "second")
     for runner in (certbot, other):
         runner.use(practice_ca, nginx.section())
         runner.run("certonly", "-n", "-a", "garr-tcs", "-d", NAME)
@@ -288,7 +290,7 @@ def test_two_certbots_of_two_folders_take_turns(practice_ca, tmp_path, certbot, 
 def kill_between_files_and_reload(certbot, nginx):
     """Start a renewal and kill it when its files are there and its service does not know them."""
     before = nginx.cert.stat().st_ino
-    process = certbot.bound.start("renew", "--force-renewal", "--no-random-sleep-on-renew")
+    process = certbot.start("renew", "--force-renewal", "--no-random-sleep-on-renew")
     deadline = time.monotonic() + 60
     while nginx.cert.stat().st_ino == before:
         assert time.monotonic() < deadline, "nothing was written"

@@ -6,13 +6,12 @@ import re
 
 import pytest
 from configobj import ConfigObj
-from support.certbot import set_faults
+from support.certbot_runner import dns_names
 from support.folders import open_folder
 from support.journeys import NAME, one_line, params
 from support.matrix import MATRIX
 from support.needs import need_built
-
-from certbot_garr_tcs.sandbox.runner import dns_names
+from support.practice_ca import set_faults
 
 pytestmark = pytest.mark.integration
 

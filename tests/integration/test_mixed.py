@@ -206,7 +206,7 @@ def test_a_certbot_that_is_told_to_end_takes_its_proofs_back(certbot, world, num
     sleepy = world.ini().replace("propagation-seconds = 1", "propagation-seconds = 300")
     certbot.use(world.pebble, sleepy)
     names = [part for name in ("example.it", "example.net") for part in ("-d", name)]
-    with certbot.bound.start("certonly", "-n", "-a", "garr-tcs", *names) as process:
+    with certbot.start("certonly", "-n", "-a", "garr-tcs", *names) as process:
         try:
             deadline = time.monotonic() + 60
             while not world.lab.primary.txt("_acme-challenge.example.net"):

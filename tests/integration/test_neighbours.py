@@ -70,7 +70,7 @@ def test_looking_at_the_plugins_changes_nothing(certbot, neighbour, due_cas, tmp
     assert "* garr-tcs" in certbot.run("plugins").output
     assert everything(certbot) == before
 
-    order = (*asked_by_neighbours(neighbour), "--force-interactive", *certbot.bound.folder_options)
+    order = (*asked_by_neighbours(neighbour), "--force-interactive", *certbot.folder_options)
     menu = run_in(certbot, tmp_path, *order, keys="c\n").stdout
     assert "How would you like to authenticate" in menu
     assert "garr-tcs" not in menu

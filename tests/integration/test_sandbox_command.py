@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -15,12 +16,15 @@ from pathlib import Path
 
 import pytest
 from support.bind import BindLab, Zone, make_key
-from support.certbot import need_practice_ca, sampled_command_lines
+from support.certbot_runner import dns_names, sampled_command_lines
 from support.journeys import one_line
 from support.matrix import MATRIX
-from support.needs import free_port, need_built, need_program
+from support.needs import need_built, need_program
+from support.practice_ca import need_practice_ca
 
-from certbot_garr_tcs.sandbox.runner import FolderCertbot, dns_names, find_certbot, issuer_name
+from certbot_garr_tcs.sandbox.certbot import Certbot, find_certbot
+from certbot_garr_tcs.sandbox.certificates import issuer_name
+from certbot_garr_tcs.sandbox.settings import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -57,7 +61,7 @@ class Practising:
         """Keep all three."""
         self.folder = folder
         self.printed = printed
-        self.certbot = FolderCertbot(find_certbot(), folder, folder / "ca" / "root.pem")
+        self.certbot = Certbot(find_certbot(), folder, folder / "ca" / "root.pem")
 
     @property
     def commands(self) -> str:
@@ -101,14 +105,21 @@ def practising(folder: Path, *options: str, path: str = ""):
 def test_the_demo_goes_all_the_way_and_leaves_nothing_running(tmp_path):
     """It ends with 0, shows what became of five certificates and what to do next, and ends all its servers.
 
+    The HMAC keys are in no process list; the demo itself looks for them in all files.
+
     It fits a terminal of 100 columns: however long the folder's name is, it is written once.
     """
     need_practice_ca()
     folder = tmp_path / ("demo-with-a-long-name" * 4)
-    done = subprocess.run(
-        [*COMMAND, "--tour", "--folder", str(folder)], capture_output=True, text=True, timeout=120, check=False
-    )
+    with sampled_command_lines(pause_seconds=0.05) as seen:
+        done = subprocess.run(
+            [*COMMAND, "--tour", "--folder", str(folder)], capture_output=True, text=True, timeout=120, check=False
+        )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert [line for line in seen if "certbot -c certbot.ini revoke" in line]
+    for ca in ("first", "second"):
+        (hmac_key,) = json.loads((folder / ca / "eab.json").read_text(encoding="utf-8")).values()
+        assert not [line for line in seen if hmac_key in line]
     histories = done.stdout.split("what became of it\n")[1].splitlines()[:5]
     assert [line.split("Practice CA")[1].strip() for line in histories] == [
         "issued, renewed",

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.certbot import CertbotRunner
+from support.certbot_runner import CertbotRunner
 from support.matrix import MATRIX
 from support.needs import need_built
 from support.spoilt_files import FILES, shown

@@ -16,11 +16,12 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from support.daemons import LINEAGE, Site, foreground, wait_for_port
 from support.folders import open_folder
-from support.needs import free_port, need_program, need_root
+from support.needs import need_program, need_root
 from support.pki import key_pem_of
 
 from certbot_garr_tcs.deploy.section import target_from_keys
 from certbot_garr_tcs.errors import DeployError
+from certbot_garr_tcs.sandbox.settings import free_port
 
 pytestmark = pytest.mark.integration
 

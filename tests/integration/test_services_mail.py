@@ -8,7 +8,9 @@ import subprocess
 import pytest
 from support.daemons import Site, foreground
 from support.folders import open_folder
-from support.needs import free_port, need_program, need_root
+from support.needs import need_program, need_root
+
+from certbot_garr_tcs.sandbox.settings import free_port
 
 pytestmark = pytest.mark.integration
 

@@ -11,9 +11,10 @@ import pytest
 from support import tracing
 from support.daemons import LINEAGE, Site, foreground
 from support.folders import open_folder
-from support.needs import free_port, need_program, need_tracing
+from support.needs import need_program, need_tracing
 
 from certbot_garr_tcs.errors import DeployError
+from certbot_garr_tcs.sandbox.settings import free_port
 
 pytestmark = pytest.mark.integration
 

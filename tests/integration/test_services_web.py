@@ -7,9 +7,10 @@ import contextlib
 import pytest
 from support.daemons import Site, foreground
 from support.folders import open_folder
-from support.needs import free_port, need_program
+from support.needs import need_program
 
 from certbot_garr_tcs.errors import DeployError
+from certbot_garr_tcs.sandbox.settings import free_port
 
 pytestmark = pytest.mark.integration
 

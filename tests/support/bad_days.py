@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from certbot_garr_tcs.sandbox.runner import Result
-    from support.certbot import CertbotRunner
+    from certbot_garr_tcs.sandbox.certbot import Result
+    from support.certbot_runner import CertbotRunner
 
 NAME = "www.practice.example"
 

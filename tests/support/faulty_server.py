@@ -1,18 +1,17 @@
-"""Serve the practice CA with faults on purpose, so that clients learn.
+"""The server of a practice CA that fails on purpose.
 
 ``faults.json`` in the CA's folder is read at each request. It maps where to what:
 
 - where: ``directory``, ``newNonce``, ``newAccount``, ``newOrder``, ``authz``, ``order``, ``finalize``, ``revokeCert``,
   ``everything``;
-- what: ``{"kind": KIND}``, with KIND ``503`` (a page of HTML, as a load balancer's), ``429`` (a problem
-  document, ``retry_after`` seconds), ``bare-string`` (status 400, a JSON string, as HARICA does; ``text``),
-  ``json`` (any ``body`` with any ``status``, 200 where none is given), ``close`` (no answer at all), ``hang`` (an
-  answer after ``seconds``);
-- ``times``: how often, then it is healed; without it, always.
+- what: ``{"kind": KIND}``, with KIND ``503`` (a page of HTML, as a load balancer's), ``bare-string`` (status 400, a
+  JSON string, as HARICA does), ``json`` (any ``body`` with any ``status``, 200 where none is given), ``close`` (no
+  answer at all);
+- ``times``: how often; without it, always.
 
 ``processing`` is another one: ``{"seconds": N}`` makes the issuer slow, so that finalize answers
-``processing`` with Retry-After. It needs the option ``enrollment_seconds`` below N. ``left_out``:
-``{"names": [NAME, …]}`` are missing in what is issued, whatever was asked for.
+``processing`` with Retry-After. It needs an ``enrollment_timeout`` below N in acme2certifier's configuration.
+``left_out``: ``{"names": [NAME, …]}`` are missing in the certificates, whatever was ordered.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from certbot_garr_tcs.sandbox.server import load_application, problem, serve
+from certbot_garr_tcs.sandbox.server import load_application, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,7 +47,7 @@ PLACES = {
 
 
 class Faults:
-    """Read the switches, and count how often each fault was served."""
+    """The faults of ``faults.json``, and how often each was served."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "faults.json"
@@ -57,10 +56,10 @@ class Faults:
 
     def read(self) -> dict[str, dict[str, Any]]:
         try:
-            switches: dict[str, dict[str, Any]] = json.loads(self._file.read_text(encoding="utf-8"))
+            faults: dict[str, dict[str, Any]] = json.loads(self._file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        return switches
+        return faults
 
     def for_path(self, path: str) -> dict[str, Any] | None:
         for place, fault in self.read().items():
@@ -75,26 +74,20 @@ class Faults:
         return None
 
 
-def answer(fault: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes] | None:
-    """Answer as the fault says; ``None``: go on to the real application."""
+def answer(fault: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer as the fault says."""
     kind = fault["kind"]
     if kind == "503":
         start_response("503 Service Unavailable", [("Content-Type", "text/html")])
         return [b"<html><body><h1>503 Service Unavailable</h1></body></html>"]
-    if kind == "429":
-        wait = ("Retry-After", str(fault.get("retry_after", 60)))
-        return problem(start_response, "429 Too Many Requests", "rateLimited", "too many requests", wait)
     if kind == "bare-string":
         start_response("400 Bad Request", [("Content-Type", "application/json")])
-        return [json.dumps(fault.get("text", "The order could not be created.")).encode()]
+        return [b'"The order could not be created."']
     if kind == "json":
         nonce = ("Replay-Nonce", secrets.token_urlsafe(16))  # this CA will not know it; clients ask for another one
         start_response(f"{fault.get('status', 200)} On Purpose", [("Content-Type", "application/json"), nonce])
         return [json.dumps(fault["body"]).encode()]
-    if kind == "close":
-        raise ConnectionResetError  # wsgiref closes the connection, and says nothing
-    time.sleep(fault["seconds"])
-    return None
+    raise ConnectionResetError  # "close": wsgiref closes the connection without an answer
 
 
 def faulty(application: Application, faults: Faults) -> Application:
@@ -102,15 +95,14 @@ def faulty(application: Application, faults: Faults) -> Application:
 
     def wrapped(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         fault = faults.for_path(environ["PATH_INFO"])
-        answered = None if fault is None else answer(fault, start_response)
-        return application(environ, start_response) if answered is None else answered
+        return application(environ, start_response) if fault is None else answer(fault, start_response)
 
     return wrapped
 
 
 def slow_down_issuing(faults: Faults) -> None:
     """Let the CA handler take its time over each certificate, as ``processing`` says."""
-    from certbot_garr_tcs.sandbox.issuing import CAhandler  # noqa: PLC0415  # only after it is configured
+    from certbot_garr_tcs.sandbox.handlers import CAhandler  # noqa: PLC0415  # only after it is configured
 
     prompt = CAhandler.enroll
 
@@ -125,7 +117,7 @@ def leave_names_out(faults: Faults) -> None:
     """Let the CA handler read a CSR as if some names were not there, as ``left_out`` says."""
     from cryptography import x509  # noqa: PLC0415
 
-    from certbot_garr_tcs.sandbox.issuing import CAhandler  # noqa: PLC0415
+    from certbot_garr_tcs.sandbox.handlers import CAhandler  # noqa: PLC0415
 
     faithful = CAhandler._cert_extension_apply
 

@@ -7,21 +7,16 @@ import json
 import subprocess
 from typing import TYPE_CHECKING, Any, Callable
 
-from certbot_garr_tcs.sandbox.runner import Result, dns_names, issuer_name
-from certbot_garr_tcs.sandbox.settings import account_section
+from certbot_garr_tcs.sandbox.certbot import Result
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from certbot_garr_tcs.sandbox.practice_ca import PracticeCa, Request
-    from support.certbot import CertbotRunner
+    from certbot_garr_tcs.sandbox.ca import Request
+    from support.certbot_runner import CertbotRunner
+    from support.practice_ca import PracticeCa
 
 NAME = "www.practice.example"
-
-
-def account_of(ca: Any) -> str:
-    """Return the [account] section for a CA, Pebble too."""
-    return account_section(ca.directory_url, ca.eab_kid, ca.eab_hmac_key)
 
 
 def since_now(ca: PracticeCa) -> Callable[[], list[Request]]:
@@ -70,9 +65,9 @@ def params(certbot: CertbotRunner, lineage: str) -> dict[str, Any]:
 def run_in(certbot: CertbotRunner, folder: Path, *arguments: str, keys: str = "") -> Result:
     """Run certbot from ``folder`` with just these arguments; ``keys`` is what somebody types meanwhile."""
     done = subprocess.run(
-        [str(certbot.bound.executable), *arguments],
+        [str(certbot.executable), *arguments],
         cwd=folder,
-        env=certbot.bound.environment(),
+        env=certbot.environment(),
         input=keys,
         capture_output=True,
         text=True,
@@ -80,55 +75,6 @@ def run_in(certbot: CertbotRunner, folder: Path, *arguments: str, keys: str = ""
         timeout=120,
     )
     return Result(tuple(done.args), done.returncode, done.stdout, done.stderr)
-
-
-def walk(certbot: CertbotRunner, first: PracticeCa, second: PracticeCa, *chosen: str) -> None:
-    """Issue, renew, change the CA, revoke in both ways; both CAs' certificates have to be due at once.
-
-    ``chosen``: how the authenticator is chosen. Each effect is asserted.
-    """
-    certbot.use(first)
-    certbot.trust(second)
-    at_first, at_second = since_now(first), since_now(second)
-
-    certbot.run("certonly", "-n", *chosen, "-d", NAME)
-    issued = certbot.certificate(NAME)
-    assert dns_names(issued) == [NAME]
-    assert issued in first.issued()
-    assert key_ids(at_first()) == [first.eab_kid]
-    assert_stored(certbot, NAME, first)
-
-    certbot.run("renew")
-    renewed = certbot.certificate(NAME)
-    assert renewed.serial_number != issued.serial_number
-    assert renewed in first.issued()
-    assert key_ids(at_first()) == [first.eab_kid]
-    assert len(orders(at_first())) == 2
-    assert not [request for request in at_first() if "/chall" in request.path]
-    assert at_second() == []
-
-    certbot.write_ini(account_of(second))
-    moving = certbot.run("renew")
-    moved = certbot.certificate(NAME)
-    assert issuer_name(moved) == second.options.name
-    assert moved in second.issued()
-    assert f"Lineage {NAME} moves from {first.directory_url} to {second.directory_url}." in one_line(moving.output)
-    assert key_ids(at_second()) == [second.eab_kid]
-    assert len(orders(at_first())) == 2
-    assert len(certbot.account_ids()) == 2
-    assert_stored(certbot, NAME, second)
-
-    certbot.write_ini(account_of(first))
-    archived = certbot.config_dir / "archive" / NAME / "cert2.pem"
-    certbot.run("revoke", "-n", "--cert-path", str(archived), "--garr-tcs", "--no-delete-after-revoke")
-    assert first.is_revoked(renewed)
-    assert not first.is_revoked(issued)
-    assert not second.is_revoked(moved)
-
-    certbot.run("revoke", "-n", "--cert-name", NAME)
-    assert second.is_revoked(moved)
-    assert not certbot.live(NAME).exists()
-    assert len(certbot.account_ids()) == 2
 
 
 def assert_stored(certbot: CertbotRunner, lineage: str, ca: PracticeCa) -> None:

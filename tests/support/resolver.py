@@ -12,7 +12,8 @@ import dns.message
 import dns.query
 import pytest
 
-from support.needs import free_port, need_program
+from certbot_garr_tcs.sandbox.settings import free_port
+from support.needs import need_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

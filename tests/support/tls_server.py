@@ -9,7 +9,7 @@ import threading
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from certbot_garr_tcs.sandbox.authority import make_root, make_server
+from certbot_garr_tcs.sandbox.certificates import make_root, make_server
 
 if TYPE_CHECKING:
     from pathlib import Path

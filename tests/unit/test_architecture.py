@@ -28,14 +28,14 @@ FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in room
 # Which modules may know a package; where it says nothing, none may.
 MAY_KNOW = {
     "acme": {"plugin", "failure_hints", "account.connection_failures"},
-    "acme2certifier": {"sandbox.issuing", "sandbox.server", "sandbox.validating"},
+    "acme2certifier": {"sandbox.handlers", "sandbox.server"},
     "certbot": {"plugin", "options", "compat", "challenges.delegated"},
     "configobj": {"lineages"},
     "cryptography": {"lineages", "sandbox", "deploy"},
-    "dns": {"challenges.dns", "challenges.reachability", "challenges.rfc2136", "sandbox.validating"},
+    "dns": {"challenges.dns", "challenges.reachability", "challenges.rfc2136", "sandbox.handlers"},
     "requests": {"failure_hints", "account.connection_failures"},  # comes with acme
-    "subprocess": {"sandbox.demo", "sandbox.practice_ca", "sandbox.runner", "deploy.services"},
-    "typing_extensions": {"sandbox.practice_ca", "deploy.files", "deploy.folders"},  # for type checkers alone
+    "subprocess": {"sandbox.ca", "sandbox.certbot", "sandbox.web_server", "deploy.services"},
+    "typing_extensions": {"sandbox.ca", "deploy.files", "deploy.folders"},  # for type checkers alone
     "zope": {"challenges"},
 }
 

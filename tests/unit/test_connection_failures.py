@@ -9,10 +9,10 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 import requests
-from support.needs import free_port
 from support.tls_server import TlsServer
 
 from certbot_garr_tcs.account.connection_failures import explain
+from certbot_garr_tcs.sandbox.settings import free_port
 
 NOW = datetime.now(timezone.utc)
 

@@ -9,7 +9,6 @@ import dns.name
 import dns.tsig
 import pytest
 from support.fake_dns import FakeDns, applies, fails, first, nothing, says, shows_txt, silent, soa, tsig_error
-from support.needs import free_port
 from support.solver_contract import Bench as ContractBench
 from support.solver_contract import SolverContract
 
@@ -28,6 +27,7 @@ from certbot_garr_tcs.challenges.sections import (
     TsigKey,
 )
 from certbot_garr_tcs.errors import ChallengeError
+from certbot_garr_tcs.sandbox.settings import free_port
 from certbot_garr_tcs.state import StateFolder
 
 KEY = TsigKey("acme", "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0")

@@ -8,8 +8,8 @@ from certbot._internal.display import obj
 from support.certbot_config import parse
 
 from certbot_garr_tcs.plugin import Configurator
-from certbot_garr_tcs.sandbox.settings import account_section, write_private
-from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.sandbox.settings import account_section
+from certbot_garr_tcs.state import StateFolder, replace_file
 
 URL = "https://127.0.0.1:1/directory"
 
@@ -20,7 +20,7 @@ def test_prepare_looks_for_what_a_killed_run_left(tmp_path, caplog, capsys, monk
     monkeypatch.setattr(logging.getLogger(), "handlers", [*logging.getLogger().handlers])  # prepare adds one
     config = parse(tmp_path, "certonly", "-n", "-a", "garr-tcs", "-d", "www.example.it")
     (tmp_path / "config").mkdir()
-    write_private(tmp_path / "config" / "garr-tcs.ini", account_section(URL, "kid-1", "k" * 43).encode())
+    replace_file(tmp_path / "config" / "garr-tcs.ini", account_section(URL, "kid-1", "k" * 43).encode())
     StateFolder(tmp_path / "work").write("presented-dead.json", {"presented": "no list of values"})
     with caplog.at_level(logging.WARNING):
         Configurator(config, "garr-tcs").prepare()

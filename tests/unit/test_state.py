@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 
 import pytest
 
 from certbot_garr_tcs.errors import GarrTcsError
-from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.state import StateFolder, replace_file
 
 
 @pytest.fixture
@@ -101,3 +102,18 @@ def test_a_lock_is_waited_for(state):
         assert not entered.wait(0.2)
     thread.join(10)
     assert entered.is_set()
+
+
+def test_a_private_file_is_private_also_where_it_replaces_a_public_one(tmp_path):
+    """The mode is 0600, whatever the umask and whatever was there before."""
+    path = tmp_path / "secret"
+    path.write_text("old", encoding="utf-8")
+    path.chmod(0o644)
+    before = os.umask(0)
+    try:
+        replace_file(path, b"new")
+    finally:
+        os.umask(before)
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [file.name for file in tmp_path.iterdir()] == ["secret"]

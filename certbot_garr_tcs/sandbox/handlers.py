@@ -1,6 +1,6 @@
-"""Look for the proof of a challenge where the practice CA's options say: on this machine, or at one name server.
+"""What acme2certifier calls: the CA handler that signs, and the validators of http-01 and dns-01.
 
-Only the server's own process imports this. acme2certifier's validators always use ports 80 and 53.
+Only the server's own process imports this: the first import reads acme2certifier's configuration.
 """
 
 from __future__ import annotations
@@ -9,13 +9,19 @@ import base64
 import hashlib
 import http.client
 import json
+import time
+import uuid
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import dns.exception
 import dns.resolver
 from acme2certifier.acme_srv import challenge
 from acme2certifier.acme_srv.challenge_validators import ChallengeValidator, ValidationResult
+from acme2certifier.acme_srv.helper import load_config
+from acme2certifier.cahandlers import openssl_ca_handler
 from acme2certifier.dbhandlers import wsgi_handler
+from cryptography import x509
 
 from certbot_garr_tcs.challenges.dns.endpoints import DNS_PORT, parse_server
 
@@ -23,12 +29,39 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _FOLDER = "/.well-known/acme-challenge/"
-_LOOK_SECONDS = 5.0
-_LONGEST_PROOF = 4096
+_VALIDATION_SECONDS = 5.0
+_LONGEST_KEY_AUTHORIZATION = 4096
 
 
-def install(settings: Mapping[str, str]) -> None:
-    """Let acme2certifier validate by these settings (the section [Practice])."""
+class CAhandler(openssl_ca_handler.CAhandler):  # type: ignore[misc]  # acme2certifier carries no types
+    """acme2certifier's own handler, except for the certificates' dates and for how long issuing takes.
+
+    A certificate that is 80 of its 90 days old is due at once, for every version of Certbot: those
+    before 4.0 renew 30 days before the end, those since then at the last third.
+    """
+
+    def enroll(self, csr: str) -> Any:
+        """Issue after the time that a slow issuer takes."""
+        time.sleep(float(load_config(self.logger)["Practice"]["issuing_seconds"]))
+        return super().enroll(csr)
+
+    def _cert_signing_prep(self, ca_cert: Any, req: Any, subject: Any) -> Any:
+        settings = load_config(self.logger)["Practice"]
+        start = datetime.now(timezone.utc) - timedelta(days=float(settings["age_days"]))
+        lifetime = timedelta(days=float(settings["lifetime_days"]))
+        return (
+            x509.CertificateBuilder()
+            .not_valid_before(start)
+            .not_valid_after(start + lifetime)
+            .issuer_name(ca_cert.subject)
+            .subject_name(subject)
+            .serial_number(uuid.uuid4().int)
+            .public_key(req.public_key())
+        )
+
+
+def install_validators(settings: Mapping[str, str]) -> None:
+    """Replace acme2certifier's validators, which always use ports 80 and 53; ``settings``: the section [Practice]."""
     original = challenge.create_challenge_validator_registry
 
     def registry(logger: Any, config: Any) -> Any:
@@ -38,11 +71,11 @@ def install(settings: Mapping[str, str]) -> None:
         return made
 
     challenge.create_challenge_validator_registry = registry
-    _keep_reasons()
+    _store_validation_errors()
 
 
-def _keep_reasons() -> None:
-    """Let the database keep why a challenge failed: acme2certifier's handler for SQLite forgets it."""
+def _store_validation_errors() -> None:
+    """Store why a challenge failed: acme2certifier's handler for SQLite leaves it out."""
     original = wsgi_handler.DBstore.challenge_update
 
     def challenge_update(store: Any, data: dict[str, Any]) -> None:
@@ -56,10 +89,9 @@ def _keep_reasons() -> None:
 
 
 class Http01(ChallengeValidator):  # type: ignore[misc]  # acme2certifier carries no types
-    """http-01 (RFC 8555 §8.3), always asked of this machine."""
+    """http-01 (RFC 8555 §8.3), always at a port of this machine."""
 
     def __init__(self, logger: Any, port: int) -> None:
-        """Look at this port."""
         super().__init__(logger)
         self._port = port
 
@@ -68,17 +100,17 @@ class Http01(ChallengeValidator):  # type: ignore[misc]  # acme2certifier carrie
         return "http-01"
 
     def perform_validation(self, context: Any) -> Any:
-        """Fetch the proof, and compare it."""
+        """Fetch the key authorization, and compare it."""
         place = f"http://{context.authorization_value}{_FOLDER} at 127.0.0.1 port {self._port}"
-        asked = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_LOOK_SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_VALIDATION_SECONDS)
         try:
-            asked.request("GET", f"{_FOLDER}{context.token}", headers=_host(context))
-            answer = asked.getresponse()
-            found = answer.read(_LONGEST_PROOF).decode(errors="replace").strip()
+            connection.request("GET", f"{_FOLDER}{context.token}", headers=_host(context))
+            answer = connection.getresponse()
+            found = answer.read(_LONGEST_KEY_AUTHORIZATION).decode(errors="replace").strip()
         except (OSError, http.client.HTTPException) as error:
             return _failed("connection", f"{place}: {error}")
         finally:
-            asked.close()
+            connection.close()
         if answer.status != http.HTTPStatus.OK:
             return _failed("unauthorized", f"{place}: status {answer.status}")
         if found != f"{context.token}.{context.jwk_thumbprint}":
@@ -87,10 +119,9 @@ class Http01(ChallengeValidator):  # type: ignore[misc]  # acme2certifier carrie
 
 
 class Dns01(ChallengeValidator):  # type: ignore[misc]  # acme2certifier carries no types
-    """dns-01 (RFC 8555 §8.4), asked of one name server."""
+    """dns-01 (RFC 8555 §8.4) at one name server; without a server every validation fails, and the answer says why."""
 
     def __init__(self, logger: Any, server: str) -> None:
-        """Ask this server; without any, every proof is missing, and the answer says why."""
         super().__init__(logger)
         self._server = server
 
@@ -99,7 +130,7 @@ class Dns01(ChallengeValidator):  # type: ignore[misc]  # acme2certifier carries
         return "dns-01"
 
     def perform_validation(self, context: Any) -> Any:
-        """Ask for the TXT records, and look for the proof among them."""
+        """Query the TXT records, and compare each with the digest of the key authorization."""
         name = f"_acme-challenge.{context.authorization_value.removeprefix('*.')}"
         if not self._server:
             how = "start the sandbox with --dns-server HOST:PORT, the name server that it is to ask"
@@ -121,7 +152,7 @@ class Dns01(ChallengeValidator):  # type: ignore[misc]  # acme2certifier carries
         else:
             addresses = [server.host]
         resolver = dns.resolver.Resolver(configure=False)
-        resolver.nameservers, resolver.port, resolver.lifetime = addresses, port, _LOOK_SECONDS
+        resolver.nameservers, resolver.port, resolver.lifetime = addresses, port, _VALIDATION_SECONDS
         return {b"".join(record.strings) for record in resolver.resolve(name, "TXT", search=False)}
 
 

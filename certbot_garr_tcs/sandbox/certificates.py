@@ -1,4 +1,4 @@
-"""Make the certificates of a practice CA: root, issuing CA, and the server's own for TLS."""
+"""The certificates of a practice CA: root, issuing CA, and the TLS certificate of its server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 _LIFETIME = timedelta(days=3650)
 _BACKDATED = timedelta(days=730)  # older than any certificate that an "always due" CA backdates
 
-_NOTHING = {
+_NO_KEY_USAGE = {
     "digital_signature": False,
     "content_commitment": False,
     "key_encipherment": False,
@@ -28,49 +28,49 @@ _NOTHING = {
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Hold a certificate and its key."""
+class KeyPair:
+    """A certificate and its private key."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
     @property
     def certificate_pem(self) -> bytes:
-        """Return the certificate as PEM."""
+        """The certificate as PEM."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     @property
     def key_pem(self) -> bytes:
-        """Return the key as PKCS#8 PEM, not encrypted."""
+        """The key as PKCS#8 PEM, not encrypted."""
         return self.key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
 
 
-def make_root(name: str, now: datetime) -> Pair:
+def make_root(name: str, now: datetime) -> KeyPair:
     """Make a self-signed root CA; ``now`` is aware."""
     key = ec.generate_private_key(ec.SECP256R1())
-    return Pair(_sign(f"{name} Root", key, now, issuer=None, issuer_key=key, is_ca=True), key)
+    return KeyPair(_sign(f"{name} Root", key, now, issuer=None, issuer_key=key, is_ca=True), key)
 
 
-def make_issuing(name: str, root: Pair, now: datetime) -> Pair:
-    """Make the CA that signs what is ordered, below the root, as public CAs do."""
+def make_issuing(name: str, root: KeyPair, now: datetime) -> KeyPair:
+    """Make the CA that signs the certificates that are ordered, below the root, as public CAs do."""
     key = ec.generate_private_key(ec.SECP256R1())
     signed = _sign(name, key, now, issuer=root.certificate, issuer_key=root.key, is_ca=True)
-    return Pair(signed, key)
+    return KeyPair(signed, key)
 
 
-def make_server(root: Pair, now: datetime) -> Pair:
+def make_server(root: KeyPair, now: datetime) -> KeyPair:
     """Make the TLS certificate of an ACME server on loopback.
 
     It passes ``ssl.VERIFY_X509_STRICT``, which Python 3.13 turns on: key identifiers, keyUsage.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     signed = _sign("localhost", key, now, issuer=root.certificate, issuer_key=root.key, is_ca=False)
-    return Pair(signed, key)
+    return KeyPair(signed, key)
 
 
-def _sign(  # noqa: PLR0913  # who, by whom, when, and what for: all of a certificate's story
+def _sign(  # noqa: PLR0913  # what a certificate is made of
     name: str,
     key: ec.EllipticCurvePrivateKey,
     now: datetime,
@@ -90,7 +90,7 @@ def _sign(  # noqa: PLR0913  # who, by whom, when, and what for: all of a certif
         .not_valid_before(now - _BACKDATED)
         .not_valid_after(now + _LIFETIME)
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-        .add_extension(x509.KeyUsage(**{**_NOTHING, **use}), critical=True)
+        .add_extension(x509.KeyUsage(**{**_NO_KEY_USAGE, **use}), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
@@ -100,3 +100,8 @@ def _sign(  # noqa: PLR0913  # who, by whom, when, and what for: all of a certif
             x509.SubjectAlternativeName([x509.DNSName("localhost"), *loopback]), critical=False
         ).add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
     return builder.sign(issuer_key, hashes.SHA256())
+
+
+def issuer_name(certificate: x509.Certificate) -> str:
+    """Return the common name of the certificate's issuer."""
+    return str(certificate.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)

@@ -1,8 +1,10 @@
-"""Run a practice CA: acme2certifier in one folder, on a free loopback port, with TLS and EAB."""
+"""The practice CA: acme2certifier in one folder, on a free loopback port, with TLS and EAB."""
 
 from __future__ import annotations
 
+import configparser
 import importlib.util
+import io
 import json
 import secrets
 import ssl
@@ -18,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 
 from certbot_garr_tcs.errors import SandboxError
-from certbot_garr_tcs.sandbox.authority import make_issuing, make_root, make_server
-from certbot_garr_tcs.sandbox.options import PracticeOptions
-from certbot_garr_tcs.sandbox.settings import server_configuration, write_private
+from certbot_garr_tcs.sandbox.certificates import make_issuing, make_root, make_server
+from certbot_garr_tcs.sandbox.settings import PracticeOptions, account_section, server_configuration
+from certbot_garr_tcs.state import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +41,7 @@ _STOP_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Request:
-    """Say what the CA was asked once, and how it answered (0: not at all)."""
+    """A request that the CA received, and the status of its answer (0: none)."""
 
     method: str
     path: str
@@ -56,17 +58,20 @@ def new_key() -> tuple[str, str]:
 
 
 class PracticeCa:
-    """Hold one folder and the server that runs in it; use it in a ``with`` statement.
+    """A practice CA in one folder, and its server; use it in a ``with`` statement.
 
-    The server is ended by its handle on leaving, and by itself if this process dies. ``eab_kid`` and
-    ``eab_hmac_key`` are those of the first key; ``add_key`` makes more.
+    The server is stopped on leaving, and stops by itself if this process dies. ``eab_kid`` and
+    ``eab_hmac_key`` are the first EAB pair; ``add_key`` makes more.
     """
 
-    def __init__(self, folder: Path, options: PracticeOptions | None = None) -> None:
-        """Write the CA into ``folder`` (made 0700), or take the one that is there; start nothing.
+    program: tuple[str, ...] = ("-m", "certbot_garr_tcs.sandbox.server")
+    """What Python runs, with the folder as its last argument."""
 
-        A CA that is there keeps its keys, its accounts, what it issued, and its port. Raises SandboxError where
-        acme2certifier is not installed.
+    def __init__(self, folder: Path, options: PracticeOptions | None = None) -> None:
+        """Create the CA in ``folder`` (mode 0700), or use the one that is there; start nothing.
+
+        A CA that is there keeps its keys, accounts, certificates and port. Raises SandboxError if acme2certifier is
+        not installed.
         """
         if importlib.util.find_spec("acme2certifier") is None:
             raise SandboxError(
@@ -76,11 +81,10 @@ class PracticeCa:
             )
         self.options = options or PracticeOptions()
         self.folder = folder.resolve()
-        self.domains = self.options.domains
         self.ca_bundle = self.folder / "root.pem"
         self.log = self.folder / "server.log"
         self._keys_file = self.folder / "eab.json"
-        self.request_log = self.folder / "requests.log"
+        self._request_log = self.folder / "requests.log"
         self.directory_url = ""
         self.eab_kid = ""
         self.eab_hmac_key = ""
@@ -88,11 +92,9 @@ class PracticeCa:
         self._write()
 
     def __repr__(self) -> str:
-        """Name the CA and where it answers; never its keys."""
         return f"PracticeCa({self.options.name!r}, {self.directory_url or 'stopped'})"
 
     def __enter__(self) -> Self:
-        """Start the server."""
         self.start()
         return self
 
@@ -102,18 +104,17 @@ class PracticeCa:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop the server."""
         self.stop()
 
     def start(self) -> None:
-        """Start the server, and return when it answers; raise SandboxError, and leave nothing, if not."""
+        """Start the server, and return when it answers; if it does not, stop it and raise SandboxError."""
         port_file = self.folder / "port"
         if port_file.exists():
             port_file.replace(self.folder / "port.last")
         with self.log.open("ab") as log:
-            # Its own session: Ctrl-C reaches us alone, and we stop it. The pipe ends it if we die.
+            # A session of its own: Ctrl-C does not reach it, we stop it. It ends with the pipe if we die.
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own program
-                [sys.executable, *self.options.program, str(self.folder)],
+                [sys.executable, *self.program, str(self.folder)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -122,13 +123,13 @@ class PracticeCa:
             )
         try:
             self.directory_url = f"https://127.0.0.1:{self._wait_for_port(port_file)}/directory"
-            self._ask_directory()
+            self._fetch_directory()
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """End the server, if it runs; what it issued stays in the folder."""
+        """Stop the server if it runs; the folder stays as it is."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -144,47 +145,39 @@ class PracticeCa:
 
     @property
     def running(self) -> bool:
-        """Return whether the server is up."""
+        """Whether the server runs."""
         return self._process is not None and self._process.poll() is None
 
     def spare_key(self) -> tuple[str, str]:
-        """Return a key that has made no account yet and is not the first; make one where there is none."""
+        """Return an EAB pair that has made no account yet and is not the first; add one if there is none."""
         path = self.folder / "eab-used.json"
         spent = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         spare = [pair for pair in self._keys().items() if pair[0] not in [self.eab_kid, *spent]]
         return spare[0] if spare else self.add_key()
 
     def add_key(self) -> tuple[str, str]:
-        """Make another EAB key, usable at once, and return its key ID and HMAC key (base64url)."""
+        """Add an EAB pair, usable at once, and return its key ID and HMAC key (base64url)."""
         key_id, hmac_key = new_key()
         self._write_keys({**self._keys(), key_id: hmac_key})
         return key_id, hmac_key
 
-    def remove_key(self, key_id: str) -> None:
-        """Take an EAB key back: its accounts are blocked at once."""
-        self._write_keys({known: key for known, key in self._keys().items() if known != key_id})
+    def account_section(self) -> str:
+        """Return the [account] section of garr-tcs.ini for the first EAB pair."""
+        return account_section(self.directory_url, self.eab_kid, self.eab_hmac_key)
 
     def requests(self) -> list[Request]:
-        """Return what the CA was asked so far, oldest first."""
-        if not self.request_log.exists():
+        """Return all requests so far, oldest first."""
+        if not self._request_log.exists():
             return []
-        lines = self.request_log.read_text(encoding="utf-8").splitlines()
+        lines = self._request_log.read_text(encoding="utf-8").splitlines()
         return [Request(**json.loads(line)) for line in lines]
 
     def orders(self) -> list[Request]:
-        """Return every request for a new order (RFC 8555 §7.4), refused ones too."""
+        """Return all requests for a new order (RFC 8555 §7.4), refused ones too."""
         return [request for request in self.requests() if request.path == "/acme/neworders"]
 
-    def registrations(self) -> list[Request]:
-        """Return every request for an account (RFC 8555 §7.3), refused ones too."""
-        return [request for request in self.requests() if request.path == "/acme/newaccount"]
-
-    def deactivations(self) -> list[Request]:
-        """Return every request that gives an account or authorization up (RFC 8555 §7.3.6, §7.5.2)."""
-        return [request for request in self.requests() if request.payload.get("status") == "deactivated"]
-
     def issued(self) -> list[x509.Certificate]:
-        """Return every certificate that was issued, in no order."""
+        """Return all certificates that were issued, in no order."""
         files = (self.folder / "issued").glob("*.pem")
         return [x509.load_pem_x509_certificate(file.read_bytes()) for file in files]
 
@@ -199,20 +192,27 @@ class PracticeCa:
     def _write(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._keys_file.exists():
-            self._make()
+            self._create()
         self.eab_kid, self.eab_hmac_key = next(iter(self._keys().items()))
-        configuration = server_configuration(self.folder, self.options)
-        write_private(self.folder / "acme_srv.cfg", configuration.encode())
+        parser = configparser.ConfigParser(interpolation=None)
+        parser.read_dict(self.configuration())
+        text = io.StringIO()
+        parser.write(text)
+        replace_file(self.folder / "acme_srv.cfg", text.getvalue().encode())
 
-    def _make(self) -> None:
-        """Make the keys; those for EAB come last, and their file says that all is there."""
+    def configuration(self) -> dict[str, dict[str, str]]:
+        """Return the sections of acme2certifier's configuration."""
+        return server_configuration(self.folder, self.options)
+
+    def _create(self) -> None:
+        """Create all keys; the file with the EAB pairs comes last: where it exists, the others do."""
         now = datetime.now(timezone.utc)
         root = make_root(self.options.name, now)
         issuing = make_issuing(self.options.name, root, now)
         server = make_server(root, now)
         for name, pair in (("root", root), ("issuing", issuing), ("tls", server)):
-            write_private(self.folder / f"{name}.pem", pair.certificate_pem)
-            write_private(self.folder / f"{name}.key", pair.key_pem)
+            replace_file(self.folder / f"{name}.pem", pair.certificate_pem)
+            replace_file(self.folder / f"{name}.key", pair.key_pem)
         (self.folder / "issued").mkdir(exist_ok=True)
         self._write_keys(dict([new_key()]))
 
@@ -221,17 +221,17 @@ class PracticeCa:
         return keys
 
     def _write_keys(self, keys: Mapping[str, str]) -> None:
-        write_private(self._keys_file, json.dumps(keys).encode())
+        replace_file(self._keys_file, json.dumps(keys).encode())
 
     def _wait_for_port(self, port_file: Path) -> int:
         deadline = time.monotonic() + _START_SECONDS
         while not port_file.exists():
             if not self.running or time.monotonic() > deadline:
-                raise SandboxError(f"{self.options.name} did not start: {self._last_words()}", f"Read {self.log}")
+                raise SandboxError(f"{self.options.name} did not start: {self._last_log_line()}", f"Read {self.log}")
             time.sleep(0.02)
         return int(port_file.read_text(encoding="utf-8"))
 
-    def _ask_directory(self) -> None:
+    def _fetch_directory(self) -> None:
         trust = ssl.create_default_context(cafile=str(self.ca_bundle))
         # No proxy: the environment's is for the world outside, and this is loopback.
         opener = urllib.request.build_opener(
@@ -245,6 +245,6 @@ class PracticeCa:
                 f"{self.options.name} does not answer at {self.directory_url}: {error}", f"Read {self.log}"
             ) from error
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return lines[-1] if lines else "it said nothing"
