@@ -105,17 +105,19 @@ def serve(path: str) -> None:
     for module in _IMPORTED:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{path}.new")
         listener.listen(16)
         Path(f"{path}.new").rename(path)
         while True:
-            if 0 in select.select([0, listener], [], [])[0]:
+            ready, _, _ = select.select([0, listener], [], [])
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            if 0 in ready:
                 os._exit(0)
             connection, _ = listener.accept()
             if os.fork() == 0:
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 break
             connection.close()
     _, (stdout, stderr), _, _ = socket.recv_fds(connection, 1, 2)

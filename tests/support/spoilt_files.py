@@ -128,8 +128,13 @@ def shown(secret: str, text: str) -> str:
 
 
 def said(error: BaseException) -> str:
-    """Return all that Certbot could show or log of an error."""
-    return f"{error}\n{error!r}\n{''.join(traceback.format_exception(type(error), error, error.__traceback__))}"
+    """Return all that Certbot could show or log of an error and of those before it, except for lines of code."""
+    lines = []
+    one: BaseException | None = error
+    while one is not None:
+        lines += [str(one), repr(one), *traceback.format_exception_only(type(one), one)]
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    return "\n".join(lines)
 
 
 def reading(text: str, path: Path) -> str:
