@@ -150,7 +150,7 @@ def test_an_undo_killed_anywhere_ends_with_the_old_set(tmp_path):
         assert host.serves(new)
 
     # what comes before the service is told is the same as in a renewal, which is tried from the first call on
-    assert kills(prepare, refused, check, first=200) >= 200
+    assert kills(prepare, refused, check, first=60) >= 200
 
 
 def test_a_recovery_killed_anywhere_is_taken_up_again(tmp_path):

@@ -160,7 +160,7 @@ def test_a_deployment_killed_anywhere_leaves_nginx_serving(site):
     """Sampled kills, its commands included: the test stays green, and the next run serves the lineage's."""
     need_tracing()
     killed = 0
-    for boundary in range(1, 10_000, 29):
+    for boundary in range(1, 10_000, 17):
         new = site.renew()
         if not tracing.run_until(boundary, lambda: site.process().converge(LINEAGE)):
             break

@@ -105,6 +105,9 @@ def serve(path: str) -> None:
     for module in _IMPORTED:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
+    if "pkg_resources" in sys.modules:  # old Certbots parse with it what every package requires, slowly
+        for package in sys.modules["pkg_resources"].working_set:
+            package.requires()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{path}.new")
         listener.listen(16)
