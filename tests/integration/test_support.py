@@ -62,6 +62,21 @@ def test_command_lines_are_sampled_while_certbot_runs(certbot, practice_ca):
     assert practice_ca.eab_hmac_key not in seen
 
 
+@pytest.mark.parametrize("arguments", [("--version",), ("renew", "--nonsense"), ("show_account", "-n")])
+def test_a_forked_certbot_does_what_a_started_one_does(certbot, arguments):
+    """Exit status and both streams are the same."""
+    forked, started = certbot.run_by_fork(*arguments), certbot.run_as_process(*arguments)
+    assert (forked.returncode, forked.stdout, forked.stderr) == (started.returncode, started.stdout, started.stderr)
+
+
+def test_a_forked_certbot_is_killed_when_its_time_is_up(certbot):
+    """What hangs does not hold up the tests."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/directory"
+        with pytest.raises(subprocess.TimeoutExpired):
+            certbot.run("register", "-n", "-m", "a@x.example", "--agree-tos", "--server", url, timeout_seconds=1)
+
+
 def test_the_practice_ca_refuses_a_name_that_is_not_its_own(certbot, practice_ca):
     """A CA that issued anything to anybody would prove nothing."""
     certbot.use(practice_ca)
