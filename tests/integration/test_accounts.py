@@ -6,8 +6,19 @@ import shutil
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from support.bad_days import explained, no_secret, snapshot
-from support.journeys import NAME, conf, key_ids, one_line, orders, params, run_in, since_now
+from support.journeys import (
+    NAME,
+    conf,
+    explained,
+    key_ids,
+    no_secret,
+    one_line,
+    orders,
+    params,
+    run_in,
+    since_now,
+    snapshot,
+)
 from support.matrix import MATRIX
 from support.needs import need_built
 

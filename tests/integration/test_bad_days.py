@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from support.bad_days import NAME, explained, ini, no_secret, snapshot
+from support.journeys import NAME, explained, ini, no_secret, snapshot
 
 from certbot_garr_tcs.sandbox.ca import new_key
 from certbot_garr_tcs.sandbox.settings import account_section

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
-from support.bad_days import NAME, explained, no_secret, snapshot
 from support.certbot_runner import CertbotRunner
+from support.journeys import NAME, explained, no_secret, snapshot
 from support.practice_ca import PracticeCa, need_practice_ca, set_faults
 
 from certbot_garr_tcs.sandbox.ca import new_key

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
-from support.bad_days import NAME, explained, no_secret, snapshot
 from support.certbot_runner import CertbotRunner
+from support.journeys import NAME, explained, no_secret, snapshot
 from support.matrix import OLDEST_AND_NEWEST
 from support.needs import need_built
 from support.practice_ca import PracticeCa, need_practice_ca, set_faults

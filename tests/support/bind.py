@@ -50,7 +50,7 @@ def key_statement(key: TsigKey) -> str:
 
 @dataclass(frozen=True)
 class Zone:
-    """Describe one zone of the primary.
+    """A zone of the primary.
 
     ``policy`` is the inside of ``update-policy { … }``; empty takes no updates. ``records`` are further
     lines of the zone file; ``extra`` goes into the zone statement; ``statement`` is all of it, as
@@ -69,7 +69,7 @@ class Zone:
 
 @dataclass
 class Named:
-    """Hold one running named, its folder, and where it is seen."""
+    """A running named, its folder, and the address where clients see it."""
 
     folder: Path
     relay: Relay
@@ -99,7 +99,7 @@ class Named:
         self._wait_until_up()
 
     def stop(self) -> None:
-        """End it, by its handle."""
+        """Stop it."""
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
@@ -112,7 +112,7 @@ class Named:
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Continue after ``freeze``."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
@@ -177,7 +177,7 @@ class Named:
 
 
 class BindLab:
-    """Run a primary and, if wanted, secondaries that hear of changes only when told.
+    """A primary and, if wanted, secondaries that learn of changes only from the lab's NOTIFY.
 
     Secondaries get no NOTIFY from the primary. ``lag_seconds`` after a change on the primary they are
     told by the lab; ``None``: only by ``catch_up``. ``resolves``: those who ask for it get CNAMEs followed from
@@ -198,7 +198,6 @@ class BindLab:
         resolves: bool = False,
         control: bool = False,
     ) -> None:
-        """Choose addresses, and a port where none is given; start nothing."""
         self.zones = zones
         self.keys = keys
         net = f"127.{random.randint(20, 250)}.{random.randint(1, 250)}"  # noqa: S311 - no secret
@@ -234,7 +233,6 @@ class BindLab:
         return f"{self.primary.address}:{self.port}"
 
     def __enter__(self) -> BindLab:
-        """Start all of it."""
         try:
             self._relays.__enter__()
             self.primary.start(self._options(self.primary) + self._primary_zones())
@@ -251,7 +249,6 @@ class BindLab:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End all of it."""
         self._ending.set()
         if self._thread is not None:
             self._thread.join()
@@ -276,7 +273,7 @@ class BindLab:
         return {"PYTHONPATH": str(folder)}
 
     def catch_up(self) -> None:
-        """Tell every secondary about every zone."""
+        """Send NOTIFY for every zone to every secondary."""
         for secondary in self.secondaries:
             for zone in self.zones:
                 secondary.notify(zone.name)

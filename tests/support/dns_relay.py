@@ -46,21 +46,18 @@ class Relays:
     """Run relays in one thread."""
 
     def __init__(self, relays: list[Relay]) -> None:
-        """Start nothing yet."""
         self.relays = relays
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._open: list[asyncio.BaseTransport | asyncio.AbstractServer] = []
 
     def __enter__(self) -> Relays:
-        """Open all ports."""
         self._thread.start()
         for relay in self.relays:
             asyncio.run_coroutine_threadsafe(self._serve(relay), self._loop).result(10)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close all ports, and end the thread."""
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

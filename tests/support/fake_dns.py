@@ -188,7 +188,6 @@ class FakeDns:
         address: str = LOOPBACK,
         port: int = 0,
     ) -> None:
-        """Open a port; answer nothing before ``with``."""
         self.table = {(_name(name), rdtype): reply for (name, rdtype), reply in table.items()}
         self.key = key
         self.txt: dict[dns.name.Name, set[str]] = {}
@@ -218,13 +217,11 @@ class FakeDns:
         return f"{self.address}:{self.port}"
 
     def __enter__(self) -> FakeDns:
-        """Start to answer."""
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """Close the port; fail where something was asked that nobody expected."""
         self._ending.set()
         for thread in self._threads:
             thread.join()

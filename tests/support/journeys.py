@@ -1,15 +1,17 @@
-"""What users' journeys have in common: the way from issue to revocation, and looks at its traces."""
+"""What tests read and assert after a certbot run: requests, stored parameters, explanations, unchanged files."""
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 from typing import TYPE_CHECKING, Any, Callable
 
 from certbot_garr_tcs.sandbox.certbot import Result
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from certbot_garr_tcs.sandbox.ca import Request
@@ -20,7 +22,7 @@ NAME = "www.practice.example"
 
 
 def since_now(ca: PracticeCa) -> Callable[[], list[Request]]:
-    """Return a look at what a shared CA is asked from now on."""
+    """Return a function that returns the requests to a shared CA since now."""
     before = len(ca.requests())
     return lambda: ca.requests()[before:]
 
@@ -48,7 +50,7 @@ def protected(jws: dict[str, str]) -> dict[str, Any]:
 
 
 def one_line(text: str) -> str:
-    """Return what Certbot said without its line breaks: it wraps at the terminal's width."""
+    """Return output of Certbot without its line breaks: it wraps at the terminal's width."""
     return " ".join(text.split())
 
 
@@ -58,7 +60,7 @@ def conf(certbot: CertbotRunner, lineage: str) -> str:
 
 
 def params(certbot: CertbotRunner, lineage: str) -> dict[str, Any]:
-    """Return what is stored for the renewal of a lineage."""
+    """Return the parameters that are stored for the renewal of a lineage."""
     return dict(certbot.renewal(lineage)["renewalparams"])
 
 
@@ -84,3 +86,32 @@ def assert_stored(certbot: CertbotRunner, lineage: str, ca: PracticeCa) -> None:
     assert (stored["authenticator"], stored["installer"]) == ("garr-tcs", "garr-tcs")
     assert stored["account"] in certbot.account_ids()
     assert [key for key in stored if key.startswith(("eab", "tcs_"))] == []
+
+
+def ini(url: str, *, hmac: str, kid: str = "kid-1", hmac_name: str = "eab-hmac-key") -> str:
+    """Return an [account] section that may be wrong in one place; the HMAC key stands on line 4."""
+    return f"[account]\ndirectory-url = {url}\neab-kid = {kid}\n{hmac_name} = {hmac}\nemail = ced@practice.example\n"
+
+
+def explained(result: Result, *words: str) -> str:
+    """Return the one line of the output that has all these words."""
+    lines = [line for line in result.output.splitlines() if all(word in line for word in words)]
+    assert len(lines) == 1, f"{len(lines)} lines with {words}:\n{result.output}"
+    assert "Traceback" not in result.output
+    return lines[0]
+
+
+def snapshot(certbot: CertbotRunner) -> Mapping[str, tuple[str, bytes]]:
+    """Return every file and link of all lineages, byte for byte: live, archive, renewal."""
+    return {
+        str(path): ("link", os.fsencode(path.readlink())) if path.is_symlink() else ("file", path.read_bytes())
+        for folder in ("live", "archive", "renewal")
+        for path in sorted((certbot.config_dir / folder).rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def no_secret(certbot: CertbotRunner, result: Result, secret: str) -> None:
+    """Fail where a secret shows in the output, or in any file but garr-tcs.ini."""
+    assert secret not in result.output
+    assert certbot.files_with(secret) in ([], [certbot.ini])

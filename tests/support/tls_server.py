@@ -24,7 +24,6 @@ class TlsServer:
     """
 
     def __init__(self, folder: Path, now: datetime, address: str = "127.0.0.1") -> None:
-        """Make both certificates, the root at the right time; the server's is for 127.0.0.1."""
         root = make_root("TLS", datetime.now(timezone.utc))
         pair = make_server(root, now)
         self.ca_bundle = folder / "tls-root.pem"
@@ -36,7 +35,6 @@ class TlsServer:
         self.directory_url = ""
 
     def __enter__(self) -> Self:
-        """Start to serve, on a free port."""
         self._socket = socket.create_server((self._address, 0))
         self.directory_url = f"https://{self._address}:{self._socket.getsockname()[1]}/directory"
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -44,8 +42,7 @@ class TlsServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop: shutdown wakes the thread that waits in accept."""
-        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept
         self._thread.join()
         self._socket.close()
 
