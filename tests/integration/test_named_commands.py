@@ -11,7 +11,6 @@ from support.named_commands import COMMANDS
 from support.practice_ca import PracticeCa
 
 from certbot_garr_tcs.sandbox.certbot import find_certbot
-from certbot_garr_tcs.sandbox.settings import PracticeOptions
 
 pytestmark = pytest.mark.integration
 
@@ -48,7 +47,7 @@ class Site:
         """Return a Certbot with the same garr-tcs.ini that has not registered yet: there the message is shown."""
         certbot = CertbotRunner(self.certbot.executable, folder)
         certbot.write_ini(self.certbot.ini.read_text())
-        certbot.trust.write_bytes(self.certbot.trust.read_bytes())
+        certbot.ca_bundle.write_bytes(self.certbot.ca_bundle.read_bytes())
         return certbot
 
     def is_deployed(self):
@@ -58,7 +57,7 @@ class Site:
 @pytest.fixture(scope="module")
 def cas(tmp_path_factory):
     folders = tmp_path_factory.mktemp("ca"), tmp_path_factory.mktemp("staging")
-    with PracticeCa(folders[0]) as ca, PracticeCa(folders[1], PracticeOptions(name="Staging CA")) as staging:
+    with PracticeCa(folders[0]) as ca, PracticeCa(folders[1], name="Staging CA") as staging:
         yield ca, staging
 
 
