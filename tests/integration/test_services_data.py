@@ -19,7 +19,7 @@ from support.folders import open_folder
 from support.needs import need_program, need_root
 from support.pki import key_pem_of
 
-from certbot_garr_tcs.deploy.section import target_from_keys
+from certbot_garr_tcs.deploy.settings import target_from_keys
 from certbot_garr_tcs.errors import DeployError
 from certbot_garr_tcs.sandbox.settings import free_port
 

@@ -20,10 +20,9 @@ from support.daemons import LINEAGE, Site, foreground, wait_for_port
 from support.folders import open_folder
 from support.needs import need, need_program, need_root
 
-from certbot_garr_tcs.deploy.folders import open_place
+from certbot_garr_tcs.deploy.folders import open_location
 from certbot_garr_tcs.deploy.presets import DEBIAN, PRESETS
-from certbot_garr_tcs.deploy.section import target_from_keys
-from certbot_garr_tcs.deploy.targets import OUTPUTS
+from certbot_garr_tcs.deploy.settings import OUTPUTS, target_from_keys
 from certbot_garr_tcs.errors import DeployError
 from certbot_garr_tcs.sandbox.settings import free_port
 
@@ -460,7 +459,7 @@ def test_a_preset_is_as_its_package_has_it(preset):
     target, problems = target_from_keys("x", {"preset": preset, "lineage": LINEAGE}, Path("/x"), family=DEBIAN)
     assert problems == []
     for output in target.outputs:
-        with open_place(output.path, frozenset({0})) as place:
+        with open_location(output.path, frozenset({0})) as place:
             assert target.mkdir or place.missing == ()
     assert target.owner is None or pwd.getpwnam(target.owner)
     assert target.group is None or grp.getgrnam(target.group)

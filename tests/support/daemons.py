@@ -12,7 +12,7 @@ from certbot_garr_tcs.deploy.certificate import fingerprint_of
 from certbot_garr_tcs.deploy.environment import Environment
 from certbot_garr_tcs.deploy.installer import Installer
 from certbot_garr_tcs.deploy.records import DeploymentRecords
-from certbot_garr_tcs.deploy.section import target_from_keys
+from certbot_garr_tcs.deploy.settings import target_from_keys
 from certbot_garr_tcs.deploy.tls_client import fetch_certificate
 from certbot_garr_tcs.storage import StateFolder
 from support.pki import files_of, material

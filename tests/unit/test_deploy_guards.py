@@ -15,7 +15,7 @@ from certbot_garr_tcs.deploy import files
 from certbot_garr_tcs.deploy.installer import Installer
 from certbot_garr_tcs.deploy.plan import OwnFiles, password_of
 from certbot_garr_tcs.deploy.records import DeploymentRecords, identity_of
-from certbot_garr_tcs.deploy.targets import Output, Probe
+from certbot_garr_tcs.deploy.settings import Output, Probe
 from certbot_garr_tcs.deploy.transaction import Journal
 from certbot_garr_tcs.errors import DeployError, GarrTcsError
 from certbot_garr_tcs.lineages import PIECES
@@ -508,20 +508,20 @@ def test_a_kill_between_commit_and_record_is_made_up_for(twice, tmp_path):
 
 def test_old_keys_of_targets_that_left_the_file_are_removed(twice):
     """Those of another file's targets are not, as long as that file is there."""
-    twice.process().forget_removed()
+    twice.process().remove_orphans()
     assert Journal(twice.state).restorable() == [identity_of(twice.targets[0])]
     source = twice.tls / "other.ini"
     source.touch()
     other = replace(twice.targets[0], source=source, outputs=(Output("cert", twice.tls / "o", 0o644),), tests=())
-    twice.process([other]).forget_removed()
+    twice.process([other]).remove_orphans()
     assert Journal(twice.state).restorable() == []
     assert list((twice.state.path / "journal" / "bytes").iterdir()) == []
     assert twice.told[-1].startswith("what the last deployment to [deploy www] replaced is removed")
     twice.process([replace(other, probes=())]).converge(LINEAGE)
-    twice.process().forget_removed()
+    twice.process().remove_orphans()
     assert Journal(twice.state).restorable() == [identity_of(other)]
     source.unlink()
-    twice.process().forget_removed()
+    twice.process().remove_orphans()
     assert Journal(twice.state).restorable() == []
 
 

@@ -16,7 +16,7 @@ from certbot_garr_tcs.deploy.folders import FolderReference
 from certbot_garr_tcs.deploy.locks import WAIT_SECONDS, TargetLocks
 from certbot_garr_tcs.deploy.plan import OwnFiles, inspect
 from certbot_garr_tcs.deploy.records import DeploymentRecord, DeploymentRecords, identity_of
-from certbot_garr_tcs.deploy.targets import Output
+from certbot_garr_tcs.deploy.settings import Output
 from certbot_garr_tcs.deploy.transaction import Change, Journal, Transaction
 from certbot_garr_tcs.errors import DeployError, GarrTcsError
 
@@ -243,12 +243,12 @@ def test_a_reload_that_fails_twice_is_owed(deployed):
     with pytest.raises(DeployError, match=r"no; the old files are back, but the service .* in the same way") as caught:
         deployed.process().converge(LINEAGE)
     assert str(caught.value).count("exit status") == 1
-    assert entry_of(deployed).reload_owed
+    assert entry_of(deployed).reload_pending
     deployed.put_lineage(old)
     calls(deployed)
     deployed.process().converge(LINEAGE)
     assert calls(deployed) == ["test", "reload"]
-    assert not entry_of(deployed).reload_owed
+    assert not entry_of(deployed).reload_pending
 
 
 def test_a_service_that_goes_on_with_the_old_certificate_is_found(deployed):
@@ -293,7 +293,7 @@ def test_one_bad_target_does_not_hold_up_the_others(tmp_path):
     assert host.serves(new, "good")
     host.services["good"].config_red = True
     host.put_lineage(material())
-    with pytest.raises(DeployError, match=r"cannot deploy to 2 targets: \[deploy bad\].*; \[deploy good\]"):
+    with pytest.raises(DeployError, match=r"^2 errors: \(1\) \[deploy bad\].*; \(2\) \[deploy good\]"):
         host.process().converge(LINEAGE)
 
 
@@ -388,7 +388,7 @@ def test_an_interrupt_puts_back(deployed):
         del service.command
         assert deployed.serves(old)
         assert no_leftovers(deployed)
-    assert entry_of(deployed).reload_owed
+    assert entry_of(deployed).reload_pending
 
 
 def test_renewing_twice_in_one_process_writes_once(deployed):

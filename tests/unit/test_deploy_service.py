@@ -10,8 +10,8 @@ from support.service import Host
 from support.units import FAILED, RUNNING, STOPPED, Unit
 
 from certbot_garr_tcs.deploy.records import DeploymentRecords
-from certbot_garr_tcs.deploy.systemd import state_from, unit_command
-from certbot_garr_tcs.deploy.targets import Probe
+from certbot_garr_tcs.deploy.service import state_from, unit_command
+from certbot_garr_tcs.deploy.settings import Probe
 from certbot_garr_tcs.errors import DeployError
 
 LINEAGE = "www.example.it"

@@ -14,7 +14,7 @@ from support.service import file_at
 
 from certbot_garr_tcs.deploy import files
 from certbot_garr_tcs.deploy.files import FileMetadata, Folder, acl_shows_to_others
-from certbot_garr_tcs.deploy.folders import administrators, open_folder, open_place
+from certbot_garr_tcs.deploy.folders import administrators, open_folder, open_location
 from certbot_garr_tcs.deploy.transaction import Change, Journal, Transaction
 from certbot_garr_tcs.errors import DeployError
 from certbot_garr_tcs.storage import StateFolder
@@ -38,7 +38,7 @@ def journal(tmp_path):
 
 
 def change(path, data, metadata=ME, trusted=US):
-    with open_place(path, trusted) as place:
+    with open_location(path, trusted) as place:
         return Change("cert", place.reference, place.name, data, metadata)
 
 
@@ -61,7 +61,7 @@ def left_over(folder):
 
 
 def ends_at(path, trusted=US, **how):
-    with open_place(path, trusted, **how) as place:
+    with open_location(path, trusted, **how) as place:
         return place.folder.path.joinpath(*place.missing, place.name)
 
 
@@ -472,7 +472,7 @@ def test_a_failed_roll_back_says_which_file_is_how(tls, journal):
 def test_a_folder_without_space_for_the_journal_changes_nothing(tls, journal):
     """Where no journal can be kept, no file is touched."""
     put(tls / "cert", b"old")
-    journal.make()
+    journal.ensure()
     journal.bytes.rmdir()
     put(journal.bytes)
     with pytest.raises(DeployError, match=r"cannot keep a journal in .*journal: (File exists|Not a directory)"):
@@ -482,7 +482,7 @@ def test_a_folder_without_space_for_the_journal_changes_nothing(tls, journal):
 
 def test_a_broken_journal_is_named(journal):
     """A journal that is not JSON stops the run with its path."""
-    journal.make()
+    journal.ensure()
     put(journal.open / "id.json", b"{")
     with pytest.raises(DeployError, match=r"cannot read the journal .*id.json. Move it away"):
         resume(journal)
@@ -605,7 +605,7 @@ def test_a_swapped_folder_is_refused_at_every_step(tls, journal, services, swap,
             (transaction if step == "roll_back" else resume(journal)).roll_back()
         assert {path.read_bytes() for path in (tls / "elsewhere").iterdir()} == {b"theirs"}
         assert journal.unfinished() == ["id"]
-        transaction.give_up()
+        transaction.abandon()
         assert list(journal.bytes.iterdir()) == []
     assert services.is_symlink() or list(services.iterdir()) == []
 
@@ -706,7 +706,7 @@ def test_what_is_old_needs_no_putting_back(tls, journal, monkeypatch):
     transaction.roll_back()
     assert journal.unfinished() == []
     assert (tls / "cert").stat().st_ino == inode
-    assert transaction.left_behind == [f"{tls}/{transaction.entries[0].temporary} (Read-only file system)"]
+    assert transaction.unremoved == [f"{tls}/{transaction.entries[0].temporary} (Read-only file system)"]
 
 
 # the version before
@@ -717,7 +717,7 @@ def test_an_open_journal_of_the_version_before_is_rolled_back(tls, journal):
     (tls / "a").mkdir()
     put(tls / "a" / "key", b"new")
     put(tls / "cert", b"new")
-    journal.make()
+    journal.ensure()
     put(journal.bytes / "id-1-0", b"old")
     old = {"bytes": "id-1-0", "sha256": "", "meta": {"uid": ME.uid, "gid": ME.gid, "mode": 0o4604, "context": None}}
     old["sha256"] = file_at(journal.bytes / "id-1-0").sha256

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from certbot_garr_tcs.deploy.presets import DEBIAN, PRESETS, RHEL, family_of, this_family
-from certbot_garr_tcs.deploy.section import KEYS, target_from_keys
-from certbot_garr_tcs.deploy.targets import Output, Probe, Target, clashes
+from certbot_garr_tcs.deploy.settings import KEYS, Output, Probe, Target, path_conflicts, target_from_keys
 
 SOURCE = Path("/etc/letsencrypt/garr-tcs.ini")
 LEAST = {"lineage": "www.example.it", "fullchain": "/tls/www.pem"}
@@ -198,7 +197,7 @@ def test_every_preset_is_a_whole_target(preset, family):
     target, problems = read(keys, family)
     assert problems == []
     assert set(PRESETS[preset].keys_for(family, "x")) <= set(KEYS)
-    assert any(output.holds_key for output in target.outputs)
+    assert any(output.has_private_key for output in target.outputs)
     assert PRESETS[preset].source
     assert "{" not in "".join(str(output.path) for output in target.outputs)
 
@@ -276,17 +275,17 @@ def test_what_one_of_several_services_wants_counts_for_all():
     target, problems = read({"preset": "nginx postgresql haproxy", "lineage": "x"})
     assert problems == []
     assert (target.group, target.mkdir, target.outputs[-1].kind) == ("ssl-cert", True, "combined")
-    assert {output.mode for output in target.outputs if output.holds_key} == {0o640}
+    assert {output.mode for output in target.outputs if output.has_private_key} == {0o640}
 
 
 def test_two_targets_must_not_share_a_path():
     """The same paths in two targets are one sentence that names both sections, and no path."""
     one, _ = target_from_keys("one", {**LEAST, "key": "/tls/www.key"}, SOURCE)
     two, _ = target_from_keys("two", {**LEAST, "key": "/tls/www.key"}, SOURCE)
-    (said,) = clashes([one, two])
+    (said,) = path_conflicts([one, two])
     assert said.startswith("[deploy two] fullchain, key: the same path as in [deploy one]; give each section paths")
     assert "preset = postfix dovecot" in said
-    assert clashes([one]) == []
+    assert path_conflicts([one]) == []
 
 
 @pytest.mark.parametrize(
