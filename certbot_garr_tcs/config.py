@@ -14,7 +14,7 @@ from certbot_garr_tcs.account.settings import read_account
 from certbot_garr_tcs.challenges.settings import DNS_01, HTTP_01, read_solver_section
 from certbot_garr_tcs.challenges.settings import KEYS as SOLVER_KEYS
 from certbot_garr_tcs.deploy.settings import KEYS as TARGET_KEYS
-from certbot_garr_tcs.deploy.settings import path_conflicts, target_from_keys
+from certbot_garr_tcs.deploy.settings import path_conflicts, read_target
 from certbot_garr_tcs.errors import ConfigError
 from certbot_garr_tcs.section_reader import MOST_PROBLEMS, could_be_secret, heading, nearest
 from certbot_garr_tcs.storage import read_private
@@ -88,7 +88,7 @@ def parse(text: str, path: Path) -> Configuration:
         elif section.kind == "account":
             account, found = read_account(section, path, read)
         elif section.kind == "deploy":
-            target, found = target_from_keys(section.name, section.values, path, lines=section.lines)
+            target, found = read_target(section, path)
             targets += [target] if target else []
         else:
             solver, found = read_solver_section(section, path, read)

@@ -186,7 +186,7 @@ class Folder:
             if (status.st_uid, status.st_gid) != (metadata.uid, metadata.gid):
                 os.fchown(handle, metadata.uid, metadata.gid)
             self._set_attributes(handle, metadata)
-            self._check_kept(handle, metadata)
+            self._check_stored(handle, metadata)
             rest = memoryview(data)
             while rest:
                 rest = rest[file.write(rest) :]
@@ -201,12 +201,12 @@ class Folder:
         for attribute, value in metadata.attributes:
             os.setxattr(handle, attribute, bytes.fromhex(value))
 
-    def _check_kept(self, handle: int, metadata: FileMetadata) -> None:
+    def _check_stored(self, handle: int, metadata: FileMetadata) -> None:
         status = os.fstat(handle)
-        kept = FileMetadata(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), _attributes(handle))
-        if kept.satisfies(metadata) and kept.acl == metadata.acl:
+        actual = FileMetadata(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), _attributes(handle))
+        if actual.satisfies(metadata) and actual.acl == metadata.acl:
             return
-        how = f"{kept.mode:04o} of {kept.uid}:{kept.gid}"
+        how = f"{actual.mode:04o} of {actual.uid}:{actual.gid}"
         raise DeployError(
             f"the file system of {self.path} keeps no owners and modes: {metadata.mode:04o} of "
             f"{metadata.uid}:{metadata.gid} was asked for, and {how} it is",
@@ -225,7 +225,7 @@ class Folder:
             self.sync()
 
     def has(self, name: str) -> bool:
-        """Return whether there is something of this name, whatever it is."""
+        """Return whether there is something of this name, of any kind."""
         try:
             os.stat(name, dir_fd=self.handle, follow_symlinks=False)
         except FileNotFoundError:
@@ -243,7 +243,7 @@ class Folder:
         return Folder(self.path_of(name), handle)
 
     def make_folder(self, name: str, mode: int = 0o755) -> None:
-        """Make a folder with this mode, whatever the umask says; leave one that is there as it is.
+        """Make a folder with this mode, regardless of the umask; leave one that is there as it is.
 
         Nothing is changed afterwards: by then, the user of the service may have put another folder there.
         """

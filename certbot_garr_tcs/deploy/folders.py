@@ -2,7 +2,7 @@
 
 The user of a service owns its folder, and may put links, pipes and other folders there at any moment. Paths are
 therefore followed once, component by component, relative to the handle of the folder before; what was opened is
-what is written to, whatever its path leads to later.
+what is written to, even if its path leads elsewhere later.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class _PathResolver:
     def __init__(self, path: Path, trusted_uids: frozenset[int]) -> None:
         self._path = path
         self._trusted_uids = trusted_uids
-        self._left: list[str] = []
+        self._remaining: list[str] = []
         self._folders: list[Folder] = []
         self._links = 0
         self._prepend(path)
@@ -166,7 +166,7 @@ class _PathResolver:
             name = self._next()
             if name is None:
                 raise DeployError(f"{self._path} is a link that leads to no file", "Remove the link.")
-            here, is_last = self._folders[-1], not self._left
+            here, is_last = self._folders[-1], not self._remaining
             kind, text = self._step(name, is_file=is_last)
             if kind == "link":
                 if is_last and link is None:
@@ -174,7 +174,7 @@ class _PathResolver:
                 continue
             if kind == "missing" or is_last:
                 break
-        missing = (name, *reversed(self._left))
+        missing = (name, *reversed(self._remaining))
         if os.pardir in missing:
             raise DeployError(
                 f"{self._path} leads through {here.path_of(name)}, which is not there", "Correct the path."
@@ -198,8 +198,8 @@ class _PathResolver:
         return self._folders.pop()
 
     def _next(self) -> str | None:
-        while self._left:
-            name = self._left.pop()
+        while self._remaining:
+            name = self._remaining.pop()
             if name != os.pardir:
                 return name
             if len(self._folders) > 1:  # the folder that we came from, not the one that .. would be by now
@@ -211,7 +211,7 @@ class _PathResolver:
             for folder in self._folders:
                 folder.close()
             self._folders = [Folder.root()]
-        self._left += [part for part in reversed(path.parts) if part != path.anchor]
+        self._remaining += [part for part in reversed(path.parts) if part != path.anchor]
 
     def _step(self, name: str, *, is_file: bool) -> tuple[str, str]:
         """Open one component: go into a folder, put a link's components before those that are left."""

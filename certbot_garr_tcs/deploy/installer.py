@@ -163,7 +163,7 @@ class Installer:
                 title = record.title if record else "a target"
                 self._environment.notify(f"what the last deployment to {title} replaced is removed: no file names it")
 
-    # how
+    # the steps
 
     @cached_property
     def _by_identity(self) -> dict[str, Target]:

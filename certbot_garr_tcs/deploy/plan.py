@@ -35,7 +35,7 @@ _MOST_PASSWORD_BYTES = 4096
 class OwnFiles:
     """Files and folders that no target may write to: Certbot's own, garr-tcs.ini, the passwords of keystores.
 
-    They are compared by device and inode, whatever a path is spelled like.
+    They are compared by device and inode, not by path.
     """
 
     def __init__(self, folders: Iterable[Path], files: Iterable[Path]) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _COMMAND_SECONDS, _PROBE_SECONDS = 60.0, 30.0
 # A server in Java may need minutes to start; longer where its unit has a longer start limit, but not for ever.
 _RESTART_SECONDS, _MOST_RESTART_SECONDS = 300.0, 1800.0
-_QUESTION_SECONDS = 20.0
+_SHOW_SECONDS = 20.0
 _CHANGING_SECONDS = 1.0
 _FIRST_LINE_SECONDS = 10.0
 
@@ -69,7 +69,7 @@ class Service:
         self.running, self.stopped = [], []
         for command in self._target.reloads:
             of_units = unit_command(command)
-            states = {unit: self._settled(of_units, unit) for unit in of_units.units} if of_units else {}
+            states = {unit: self._settled_state(of_units, unit) for unit in of_units.units} if of_units else {}
             self.running += [unit for unit, state in states.items() if not state.is_stopped]
             stopped = [unit for unit, state in states.items() if state.is_stopped and unit not in must_run]
             self.stopped += stopped
@@ -140,11 +140,11 @@ class Service:
     def _state(self, command: UnitCommand, unit: str) -> UnitState:
         """Ask systemd; return an empty state where it does not answer, or does not run."""
         try:
-            return state_from(self._environment.run(command.show(unit), _QUESTION_SECONDS))
+            return state_from(self._environment.run(command.show(unit), _SHOW_SECONDS))
         except DeployError:
             return UnitState()
 
-    def _settled(self, command: UnitCommand, unit: str) -> UnitState:
+    def _settled_state(self, command: UnitCommand, unit: str) -> UnitState:
         """Return the state of a unit once it is no longer starting or stopping, or time is up."""
         state = self._state(command, unit)
         limit_seconds = max(_COMMAND_SECONDS, min(state.start_limit_seconds, _MOST_RESTART_SECONDS))

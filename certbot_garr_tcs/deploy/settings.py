@@ -12,7 +12,9 @@ from certbot_garr_tcs.deploy.presets import PRESETS, this_family
 from certbot_garr_tcs.section_reader import SectionReader, could_be_secret, did_you_mean, heading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+
+    from certbot_garr_tcs.section_reader import Section
 
 OUTPUTS = ("cert", "chain", "fullchain", "key", "combined", "pkcs12")
 """What a target can ask for: key of the section, and name of the content."""
@@ -182,24 +184,16 @@ class Target:
         return f"[deploy {self.name}]"
 
 
-def target_from_keys(
-    name: str,
-    keys: Mapping[str, str],
-    source: Path,
-    *,
-    family: str | None = None,
-    lines: Mapping[str, int] | None = None,
-) -> tuple[Target | None, list[str]]:
-    """Return the Target of a ``[deploy NAME]`` section, or ``None``, and the problems of the section.
+def read_target(section: Section, source: Path, *, family: str | None = None) -> tuple[Target | None, list[str]]:
+    """Return the target of a section, or every problem of it, in words.
 
-    ``keys``: with dashes (``key-mode``), values without quotes; ``lines``: the number of each key's line. ``family``:
-    the distribution whose presets apply; by default this machine's. Paths, owners and commands are not looked up: they
-    are when the target is deployed.
+    ``family``: of the distribution whose presets apply; by default this machine's. Paths, owners and commands are
+    looked up later, when the target is deployed.
     """
-    reader = DeploySectionReader(heading("deploy", name), keys, KEYS, lines)
+    reader = DeploySectionReader(heading("deploy", section.name), section.values, KEYS, section.lines)
     reader.values = _with_preset(reader, family or this_family())
     lineage = reader.text("lineage")
-    if lineage is None and "lineage" not in keys:
+    if lineage is None and "lineage" not in section.values:
         reader.add_problem("lineage", "is missing; write the name that certbot certificates shows")
     elif lineage is not None and (("/" in lineage) or lineage in (".", "..")):
         reader.add_problem("lineage", "is no name of a lineage; write the one that certbot certificates shows")
@@ -210,7 +204,7 @@ def target_from_keys(
     if keystore and reader.value("pkcs12-password-file") is None:
         reader.add_problem("pkcs12-password-file", "is missing; pkcs12 needs a file that holds the password")
     target = Target(
-        name=name,
+        name=section.name,
         lineage=lineage or "?",
         outputs=outputs,
         source=source,

@@ -1,4 +1,4 @@
-"""Nothing is read where stat(2) says that no file has changed."""
+"""No file is read where stat(2) shows that none has changed."""
 
 import os
 from pathlib import Path
