@@ -24,10 +24,11 @@ from certbot._internal.display import obj as display_obj
 from support.challenges import certbot_config, challenge, token
 from support.needs import need, need_program
 
-from certbot_garr_tcs.challenges.delegated import delegates, installed
-from certbot_garr_tcs.challenges.session import Session
+from certbot_garr_tcs.challenges.delegated import DelegatedSolver, installed
+from certbot_garr_tcs.challenges.session import SolverFactory
 from certbot_garr_tcs.challenges.settings import DNS_01, HTTP_01, DelegateSettings, SolverSection
 from certbot_garr_tcs.errors import ChallengeError, ConfigError
+from certbot_garr_tcs.storage import StateFolder
 
 pytestmark = pytest.mark.integration
 
@@ -38,6 +39,11 @@ def section(via, kind, suffix, **options):
     """Make a section with ``via`` and options, underscores for dashes."""
     given = tuple((key.replace("_", "-"), str(value)) for key, value in options.items())
     return SolverSection(kind, suffix, DelegateSettings(via, given), INI)
+
+
+def session(config, sections):
+    """Return a session over these sections, with the solvers that a run would have."""
+    return SolverFactory(sections, StateFolder(Path(config.work_dir)), config).session()
 
 
 @pytest.fixture
@@ -145,7 +151,7 @@ def txt(port, name):
 def test_webroot_is_served_and_gone(config, web):
     """A web server that serves the folder serves the proof, until it is removed with its folders."""
     root, port = web
-    running = Session(delegates(config), [section("webroot", HTTP_01, "", webroot_path=root)])
+    running = session(config, [section("webroot", HTTP_01, "", webroot_path=root)])
     asked = [challenge("a.example.it"), challenge("b.example.it")]
     running.solve(asked)
     assert [fetch(port, proof) for proof in asked] == [proof.validation for proof in asked]
@@ -157,7 +163,7 @@ def test_standalone_is_served_and_gone(config, port):
     """Certbot's standalone serves the proofs of two sections on one port, and then leaves the port."""
     options = {"http_01_port": port, "http_01_address": "127.0.0.1"}
     sections = [section("standalone", HTTP_01, suffix, **options) for suffix in ("example.it", "example.com")]
-    running = Session(delegates(config), sections)
+    running = session(config, sections)
     asked = [challenge("example.it"), challenge("example.com"), challenge("www.example.com")]
     running.solve(asked)
     assert [fetch(port, proof) for proof in asked] == [proof.validation for proof in asked]
@@ -173,7 +179,7 @@ def test_a_port_that_is_taken(config):
         other.listen()
         port = other.getsockname()[1]
         built = section("standalone", HTTP_01, "example.it", http_01_port=port, http_01_address="127.0.0.1")
-        running = Session(delegates(config), [built])
+        running = session(config, [built])
         with pytest.raises(ChallengeError) as caught:
             running.solve([challenge("example.it")])
     assert "[http-01 example.it] via standalone could not publish the proof for example.it" in caught.value.message
@@ -200,7 +206,7 @@ def test_three_plugins_in_one_order(config, web, bind):
         section("webroot", HTTP_01, "example.it", webroot_path=root),
         section("standalone", HTTP_01, "", http_01_port=port, http_01_address="127.0.0.1"),
     ]
-    running = Session(delegates(config), sections)
+    running = session(config, sections)
     stored = copy.deepcopy(vars(config.namespace))
     apex, wildcard = challenge("example.net", DNS_01), challenge("example.net", DNS_01)
     by_root, by_server = challenge("www.example.it"), challenge("example.com")
@@ -229,7 +235,7 @@ def test_one_plugin_that_fails_takes_the_others_proofs_back(config, web, bind):
             dns_rfc2136_propagation_seconds=0,
         ),
     ]
-    running = Session(delegates(config), sections)
+    running = session(config, sections)
     with pytest.raises(ChallengeError, match=r"\[dns-01 example\.org\] via dns-rfc2136 could not publish"):
         running.solve([challenge("www.example.it"), challenge("example.org", DNS_01)])
     assert list(root.iterdir()) == []
@@ -248,12 +254,12 @@ def test_options_of_a_real_dns_plugin(config, options, problem):
     """What certbot-dns-rfc2136 declares is what a section may say."""
     need("dns-rfc2136" in installed(), "certbot-dns-rfc2136")
     with pytest.raises(ConfigError, match=problem):
-        delegates(config)(section("dns-rfc2136", DNS_01, "example.it", **options))
+        DelegatedSolver(section("dns-rfc2136", DNS_01, "example.it", **options), config)
 
 
 def test_credentials_that_nobody_wrote_down(config):
     """A DNS plugin that would ask for its credentials says, without a keyboard, what the section lacks."""
     need("dns-rfc2136" in installed(), "certbot-dns-rfc2136")
-    running = Session(delegates(config), [section("dns-rfc2136", DNS_01, "example.it")])
+    running = session(config, [section("dns-rfc2136", DNS_01, "example.it")])
     with pytest.raises(ChallengeError, match=r"RFC 2136 credentials INI file.*Write what is missing into \[dns-01"):
         running.solve([challenge("example.it", DNS_01)])

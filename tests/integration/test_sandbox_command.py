@@ -113,7 +113,7 @@ def test_the_demo_goes_all_the_way_and_leaves_nothing_running(tmp_path):
     folder = tmp_path / ("demo-with-a-long-name" * 4)
     with sampled_command_lines(pause_seconds=0.05) as seen:
         done = subprocess.run(
-            [*COMMAND, "--tour", "--folder", str(folder)], capture_output=True, text=True, timeout=120, check=False
+            [*COMMAND, "--tour", "--folder", str(folder)], capture_output=True, text=True, timeout=300, check=False
         )
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line for line in seen if "certbot -c certbot.ini revoke" in line]

@@ -6,10 +6,10 @@ import os
 import subprocess
 
 import pytest
-import units
+from integration.test_installer import NAME, Nginx, current
 from integration.test_services_nginx import CONFIG
+from support import units
 from support.folders import open_folder
-from test_installer import NAME, Nginx, current
 
 from certbot_garr_tcs.sandbox.settings import free_port
 

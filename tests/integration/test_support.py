@@ -62,11 +62,13 @@ def test_command_lines_are_sampled_while_certbot_runs(certbot, practice_ca):
     assert practice_ca.eab_hmac_key not in seen
 
 
-@pytest.mark.parametrize("arguments", [("--version",), ("renew", "--nonsense"), ("show_account", "-n")])
+@pytest.mark.parametrize("arguments", [("--version",), ("renew", "--nonsense"), ("renew", "-q")])
 def test_a_forked_certbot_does_what_a_started_one_does(certbot, arguments):
-    """Exit status and both streams are the same."""
+    """Exit status and both streams are the same, what is printed at the end of the process included."""
+    certbot.write_ini("[deploy site]\nlineage = www.nowhere.example\nreload = true\n")
     forked, started = certbot.run_by_fork(*arguments), certbot.run_as_process(*arguments)
     assert (forked.returncode, forked.stdout, forked.stderr) == (started.returncode, started.stdout, started.stderr)
+    assert forked.output
 
 
 def test_a_forked_certbot_is_killed_when_its_time_is_up(certbot):

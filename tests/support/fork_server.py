@@ -148,4 +148,6 @@ if __name__ == "__main__":
     serve(sys.argv[1])
     if "COVERAGE_PROCESS_CONFIG" in os.environ and "coverage" in sys.modules:
         sys.modules["coverage"].process_startup()
+    # What Certbot registers with atexit is for the process that has imported it.
+    importlib.import_module("certbot.util")._INITIAL_PID = os.getpid()
     sys.exit(importlib.import_module("certbot.main").main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,22 +13,24 @@ import pytest
 import certbot_garr_tcs
 
 ROOT = Path(certbot_garr_tcs.__file__).parent
+ROOT_OF_PROJECT = Path(__file__).parents[2]
 
-# A room imports from lower floors; rooms of one floor do not know each other.
-FLOORS = (
-    {"plugin", "command"},
-    {"options", "check", "status", "sandbox"},
-    {"deploy_setup", "failure_hints", "revocation"},
-    {"config"},
-    {"account", "challenges", "deploy", "ini"},
-    {"certbot_api", "lineages", "section_reader"},
-    {"storage"},
-    {"errors"},
-)
-FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+PAGE = ROOT_OF_PROJECT / "docs" / "architecture.md"
 
-# Which modules may know a package; where it says nothing, none may.
-MAY_KNOW = {
+
+def rows(heading):
+    """Return the rows of the table below a heading of the page, cell by cell."""
+    section = PAGE.read_text(encoding="utf-8").partition(f"\n## {heading}")[2].partition("\n## ")[0]
+    table = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")]
+    return table[2:]
+
+
+# A module imports from lower layers; packages of one layer do not import each other.
+LAYERS = [set(re.findall(r"`(\w+)`", names)) for _, names in rows("Layers")]
+LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
+
+# Which modules may import a package; no other may.
+MAY_IMPORT = {
     "acme": {"plugin", "failure_hints", "account.connection_failures"},
     "acme2certifier": {"sandbox.handlers", "sandbox.server"},
     "certbot": {"plugin", "options", "certbot_api", "challenges.delegated"},
@@ -76,31 +79,51 @@ def test_the_modules_are_found():
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module])
 def test_imports_run_downwards(module):
-    """A room imports itself and rooms of lower floors; every room has its floor."""
-    room = module.split(".")[0]
-    assert room in FLOOR_OF, f"say on which floor {room} is"
-    imported = {name[len(OURS) :].split(".")[0] for name in MODULES[module] if name.startswith(OURS)} - {room}
-    upwards = {other for other in imported if FLOOR_OF.get(other, len(FLOORS)) <= FLOOR_OF[room]}
+    """A module imports its own package and lower layers; the page names the layer of each."""
+    own = module.split(".")[0]
+    assert own in LAYER_OF, f"write into docs/architecture.md in which layer {own} is"
+    imported = {name[len(OURS) :].split(".")[0] for name in MODULES[module] if name.startswith(OURS)} - {own}
+    upwards = {other for other in imported if LAYER_OF.get(other, len(LAYERS)) <= LAYER_OF[own]}
     assert upwards == set()
 
 
-@pytest.mark.parametrize("package", MAY_KNOW)
-def test_few_rooms_know_a_package(package):
-    """Certbot, name servers, programs, other people's code: each has its rooms."""
-    knowing = {module for module, names in MODULES.items() if is_in(package, {name.split(".")[0] for name in names})}
-    assert {module for module in knowing if not is_in(module, MAY_KNOW[package])} == set()
+@pytest.mark.parametrize(
+    ("file", "function"),
+    [
+        tuple(cell.strip("`") for cell in row[1:3])
+        for heading in re.findall(r"\n## (A (?:certificate|renewal) .*)", PAGE.read_text(encoding="utf-8"))
+        for row in rows(heading)
+    ],
+)
+def test_each_step_on_the_page_is_in_the_code(file, function):
+    """A reader who follows a trace finds each function in its file."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    assert function in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 
-def test_one_room_knows_certbots_private_modules():
-    """What Certbot may change without a word is in certbot_api alone."""
-    knowing = {module for module, names in MODULES.items() if any("certbot._internal" in name for name in names)}
-    assert knowing == {"certbot_api"}
+def test_the_traces_are_short():
+    """Twelve steps at most; the test above has found both."""
+    traces = re.findall(r"\n## (A (?:certificate|renewal) .*)", PAGE.read_text(encoding="utf-8"))
+    assert [0 < len(rows(trace)) <= 12 for trace in traces] == [True, True]
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_few_modules_import_a_package(package):
+    """Certbot, name servers, programs, other people's code: each is imported by few modules."""
+    importing = {module for module, names in MODULES.items() if is_in(package, {name.split(".")[0] for name in names})}
+    assert {module for module in importing if not is_in(module, MAY_IMPORT[package])} == set()
+
+
+def test_one_module_imports_certbots_private_modules():
+    """What Certbot may change without notice is in certbot_api alone."""
+    importing = {module for module, names in MODULES.items() if any("certbot._internal" in name for name in names)}
+    assert importing == {"certbot_api"}
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="only since 3.10 Python tells what belongs to it")
 def test_there_is_no_sixth_dependency():
     """What is neither Python's nor ours is in the table."""
-    known = {*sys.stdlib_module_names, *MAY_KNOW, OURS[:-1]}
+    known = {*sys.stdlib_module_names, *MAY_IMPORT, OURS[:-1]}
     assert {name.split(".")[0] for names in MODULES.values() for name in names} - known == set()
 
 
