@@ -10,8 +10,8 @@ from certbot_garr_tcs.deploy.certificate import dns_names, problem_of_old_files
 from certbot_garr_tcs.deploy.folders import administrators
 from certbot_garr_tcs.deploy.locks import TargetLocks
 from certbot_garr_tcs.deploy.plan import OwnFiles, file_conflicts, password_of, trusted_uids
-from certbot_garr_tcs.deploy.records import DeploymentRecord, identity_of
-from certbot_garr_tcs.deploy.target_deployer import StagedDeployment, Storage, TargetDeployer
+from certbot_garr_tcs.deploy.records import DeploymentRecord, Storage, identity_of
+from certbot_garr_tcs.deploy.target_deployer import TargetDeployer
 from certbot_garr_tcs.deploy.transaction import Transaction
 from certbot_garr_tcs.errors import DeployError, GarrTcsError, join_errors
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.deploy.certificate import LineageFiles
     from certbot_garr_tcs.deploy.environment import Environment
     from certbot_garr_tcs.deploy.settings import Target
-    from certbot_garr_tcs.deploy.transaction import Journal
+    from certbot_garr_tcs.deploy.target_deployer import StagedDeployment
     from certbot_garr_tcs.storage import StateFolder
 
 
@@ -49,7 +49,7 @@ class Installer:
         self._own_files = own_files or OwnFiles((), ())
         self._options = options
         self._find_lineage = find_lineage
-        self._storage = Storage(state, environment)
+        self._storage = Storage(state, environment.now)
         self._locks = TargetLocks(state, environment.clock, environment.sleep)
         self._targets = tuple(targets)
         self.target_lineages: dict[str, list[Target]] = {}
@@ -297,7 +297,7 @@ class Installer:
                 unrecovered = self._unrecovered_error(identity, error)
                 try:
                     if may_abandon:
-                        _abandon(identity, self._storage.journal, self._environment, unrecovered)
+                        _abandon(identity, self._storage, self._environment, unrecovered)
                         continue
                 except GarrTcsError as worse:
                     unrecovered = self._unrecovered_error(identity, worse)
@@ -351,9 +351,9 @@ def _roll_back_interrupted(identity: str, target: Target | None, storage: Storag
         environment.warn(f"cannot remove {temporary}: remove it when that disk can be written to")
 
 
-def _abandon(identity: str, journal: Journal, environment: Environment, error: DeployError) -> None:
+def _abandon(identity: str, storage: Storage, environment: Environment, error: DeployError) -> None:
     """Finish an open transaction that cannot be rolled back, with the files as they are."""
-    transaction = Transaction.resume(journal, identity, administrators())
+    transaction = Transaction.resume(storage.journal, identity, administrators())
     if transaction is not None:
         transaction.abandon()
         environment.warn(f"gave up what was interrupted before: {error.message}")

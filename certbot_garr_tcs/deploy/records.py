@@ -1,4 +1,4 @@
-"""The records that outlast a run: what was deployed to each target, and the stat(2) cache of what is up to date."""
+"""What outlasts a run: the record of what was deployed to each target, and the stat(2) cache of what is up to date."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from certbot_garr_tcs.deploy.files import os_error
+from certbot_garr_tcs.deploy.transaction import Journal
 from certbot_garr_tcs.errors import GarrTcsError
 from certbot_garr_tcs.lineages import PIECES
 
@@ -89,6 +90,15 @@ class DeploymentRecord:
 
 
 _KNOWN = frozenset(each.name for each in fields(DeploymentRecord))
+
+
+class Storage:
+    """What outlasts a run, in the state folder: journal, records, and the stat(2) cache."""
+
+    def __init__(self, state: StateFolder, now: Callable[[], float]) -> None:
+        self.journal = Journal(state)
+        self.records = DeploymentRecords(state)
+        self.cache = StatCache(state, now)
 
 
 class DeploymentRecords:

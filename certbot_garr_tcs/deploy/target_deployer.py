@@ -10,17 +10,9 @@ from certbot_garr_tcs.deploy.certificate import check, dns_names, problem_of_old
 from certbot_garr_tcs.deploy.commands import CommandFailedError
 from certbot_garr_tcs.deploy.files import os_error
 from certbot_garr_tcs.deploy.plan import inspect, make_plan, password_of, service_digest, trusted_uids
-from certbot_garr_tcs.deploy.records import (
-    DEPLOYED,
-    FAILED,
-    HELD,
-    DeploymentRecord,
-    DeploymentRecords,
-    StatCache,
-    identity_of,
-)
+from certbot_garr_tcs.deploy.records import DEPLOYED, FAILED, HELD, DeploymentRecord, identity_of
 from certbot_garr_tcs.deploy.service import Service
-from certbot_garr_tcs.deploy.transaction import Change, Journal, Transaction
+from certbot_garr_tcs.deploy.transaction import Transaction
 from certbot_garr_tcs.errors import DeployError, GarrTcsError
 
 if TYPE_CHECKING:
@@ -30,8 +22,9 @@ if TYPE_CHECKING:
     from certbot_garr_tcs.deploy.certificate import CertificateBundle, LineageFiles
     from certbot_garr_tcs.deploy.environment import Environment
     from certbot_garr_tcs.deploy.plan import OwnFiles, Plan, TargetFile
+    from certbot_garr_tcs.deploy.records import Storage
     from certbot_garr_tcs.deploy.settings import Target
-    from certbot_garr_tcs.storage import StateFolder
+    from certbot_garr_tcs.deploy.transaction import Change
 
 _DAY_SECONDS = 86400.0
 # A hold ends when this share of the held certificate's lifetime is left, or this time if that is less.
@@ -54,15 +47,6 @@ class StagedDeployment:
     record: DeploymentRecord
     transaction: Transaction | None = field(repr=False)
     restorable: bool = True
-
-
-class Storage:
-    """What outlasts a run, in the state folder: journal, records, and the stat(2) cache."""
-
-    def __init__(self, state: StateFolder, environment: Environment) -> None:
-        self.journal = Journal(state)
-        self.records = DeploymentRecords(state)
-        self.cache = StatCache(state, environment.now)
 
 
 class TargetDeployer:
