@@ -15,7 +15,7 @@ from support.service import Host, file_at
 from certbot_garr_tcs.deploy.folders import FolderReference
 from certbot_garr_tcs.deploy.locks import WAIT_SECONDS, TargetLocks
 from certbot_garr_tcs.deploy.plan import OwnFiles, inspect
-from certbot_garr_tcs.deploy.records import DeploymentRecord, DeploymentRecords, identity_of
+from certbot_garr_tcs.deploy.records import DeploymentRecord, DeploymentRecords, document_of, identity_of
 from certbot_garr_tcs.deploy.settings import Output
 from certbot_garr_tcs.deploy.transaction import Change, Journal, Transaction
 from certbot_garr_tcs.errors import DeployError, GarrTcsError
@@ -36,7 +36,7 @@ def deployed(host):
     return host
 
 
-def entry_of(host, number=0):
+def record_of(host, number=0):
     return DeploymentRecords(host.state).read(host.targets[number])
 
 
@@ -77,7 +77,7 @@ def test_run_deploys(host):
     assert calls(host) == ["reload"]
     assert host.serves(host.lineages[LINEAGE])
     assert host.told == ["deployed to [deploy www]: lineage www.example.it"]
-    entry = entry_of(host)
+    entry = record_of(host)
     assert (entry.outcome, entry.fingerprint) == ("deployed", host.lineages[LINEAGE].fingerprint)
     assert file_at(host.services["www"].key).metadata.mode == 0o600
     assert no_leftovers(host)
@@ -189,11 +189,11 @@ def test_a_failure_before_and_after_is_rolled_back(deployed, call):
         getattr(process, call)(*([] if call == "save" else [LINEAGE]))
     assert deployed.serves(old)
     assert "reload" not in calls(deployed)[3:]
-    assert entry_of(deployed).failures == 1
+    assert record_of(deployed).failures == 1
     service.config_red = False
     deployed.process().converge(LINEAGE)
     assert deployed.serves(new)
-    assert (entry_of(deployed).failures, entry_of(deployed).error) == (0, "")
+    assert (record_of(deployed).failures, record_of(deployed).error) == (0, "")
 
 
 def test_a_failure_after_success_is_rolled_back(deployed):
@@ -243,12 +243,13 @@ def test_a_reload_that_fails_twice_is_owed(deployed):
     with pytest.raises(DeployError, match=r"no; the old files are back, but the service .* in the same way") as caught:
         deployed.process().converge(LINEAGE)
     assert str(caught.value).count("exit status") == 1
-    assert entry_of(deployed).reload_pending
+    assert record_of(deployed).reload_pending
+    assert deployed.state.read(document_of(deployed.targets[0]), {})["reload_owed"]  # the key of the versions before
     deployed.put_lineage(old)
     calls(deployed)
     deployed.process().converge(LINEAGE)
     assert calls(deployed) == ["test", "reload"]
-    assert not entry_of(deployed).reload_pending
+    assert not record_of(deployed).reload_pending
 
 
 def test_a_service_that_goes_on_with_the_old_certificate_is_found(deployed):
@@ -388,7 +389,7 @@ def test_an_interrupt_puts_back(deployed):
         del service.command
         assert deployed.serves(old)
         assert no_leftovers(deployed)
-    assert entry_of(deployed).reload_pending
+    assert record_of(deployed).reload_pending
 
 
 def test_renewing_twice_in_one_process_writes_once(deployed):
@@ -486,8 +487,8 @@ def test_rollback_brings_back_the_former_deployment_and_holds_it(deployed):
     process.restore(1)
     process.restart()
     assert deployed.serves(old)
-    assert entry_of(deployed).hold == bad.fingerprint
-    assert entry_of(deployed).fingerprint == old.fingerprint
+    assert record_of(deployed).hold == bad.fingerprint
+    assert record_of(deployed).fingerprint == old.fingerprint
     deployed.process().converge(LINEAGE)
     assert deployed.warned == [
         (
@@ -499,7 +500,7 @@ def test_rollback_brings_back_the_former_deployment_and_holds_it(deployed):
     new = deployed.put_lineage(material())
     deployed.process().converge(LINEAGE)
     assert deployed.serves(new)
-    assert entry_of(deployed).hold == ""
+    assert record_of(deployed).hold == ""
 
 
 def test_install_ends_the_hold(deployed):
@@ -553,7 +554,7 @@ def test_a_rollback_that_the_service_refuses_changes_nothing(deployed):
     with pytest.raises(DeployError, match="the old files are back"):
         process.restart()
     assert deployed.serves(new)
-    assert entry_of(deployed).hold == ""
+    assert record_of(deployed).hold == ""
 
 
 def test_a_rollback_without_its_lineage_still_works(deployed):
@@ -565,7 +566,7 @@ def test_a_rollback_without_its_lineage_still_works(deployed):
     process.restore(1)
     process.restart()
     assert deployed.serves(old)
-    assert entry_of(deployed).hold == bad.fingerprint
+    assert record_of(deployed).hold == bad.fingerprint
 
 
 # bad days on disk
