@@ -13,9 +13,8 @@ from certbot_garr_tcs.account.settings import KEYS as ACCOUNT_KEYS
 from certbot_garr_tcs.account.settings import read_account
 from certbot_garr_tcs.challenges.settings import DNS_01, HTTP_01, read_solver_section
 from certbot_garr_tcs.challenges.settings import KEYS as SOLVER_KEYS
-from certbot_garr_tcs.deploy.section import KEYS as TARGET_KEYS
-from certbot_garr_tcs.deploy.section import target_from_keys
-from certbot_garr_tcs.deploy.targets import clashes
+from certbot_garr_tcs.deploy.settings import KEYS as TARGET_KEYS
+from certbot_garr_tcs.deploy.settings import path_conflicts, read_target
 from certbot_garr_tcs.errors import ConfigError
 from certbot_garr_tcs.section_reader import MOST_PROBLEMS, could_be_secret, heading, nearest
 from certbot_garr_tcs.storage import read_private
@@ -23,7 +22,7 @@ from certbot_garr_tcs.storage import read_private
 if TYPE_CHECKING:
     from certbot_garr_tcs.account.settings import AccountSettings
     from certbot_garr_tcs.challenges.settings import SolverSection
-    from certbot_garr_tcs.deploy.targets import Target
+    from certbot_garr_tcs.deploy.settings import Target
     from certbot_garr_tcs.section_reader import Section
 
 FILE_NAME = "garr-tcs.ini"
@@ -89,13 +88,13 @@ def parse(text: str, path: Path) -> Configuration:
         elif section.kind == "account":
             account, found = read_account(section, path, read)
         elif section.kind == "deploy":
-            target, found = target_from_keys(section.name, section.values, path, lines=section.lines)
+            target, found = read_target(section, path)
             targets += [target] if target else []
         else:
             solver, found = read_solver_section(section, path, read)
             solvers += [solver] if solver else []
         problems += found
-    problems += clashes(targets)
+    problems += path_conflicts(targets)
     if problems:
         raise _refused(path, problems)
     return Configuration(path, account, tuple(solvers), tuple(targets))

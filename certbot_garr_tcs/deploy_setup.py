@@ -1,4 +1,4 @@
-"""Build the installer of a garr-tcs.ini from Certbot's configuration."""
+"""The installer of a garr-tcs.ini, built from Certbot's configuration, and the lineages that it deploys."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from certbot_garr_tcs import config as configuration
 from certbot_garr_tcs import lineages
+from certbot_garr_tcs.deploy.certificate import LineageFiles
 from certbot_garr_tcs.deploy.environment import Environment
 from certbot_garr_tcs.deploy.installer import Installer
 from certbot_garr_tcs.deploy.plan import OwnFiles
-from certbot_garr_tcs.deploy.reading import Lineages
 from certbot_garr_tcs.errors import DeployError, GarrTcsError
 from certbot_garr_tcs.section_reader import did_you_mean
 
@@ -22,12 +22,11 @@ if TYPE_CHECKING:
 
 
 class CertbotInstaller(Installer):
-    """The installer, and the lineages that Certbot hands it."""
+    """The installer for Certbot's configuration; without a garr-tcs.ini, or targets in it, it deploys nothing."""
 
     def __init__(
         self, config: Any, settings: Configuration | None, state: StateFolder, notify: Callable[[str], None]
     ) -> None:
-        """Take a file's targets; without a file, or targets in it, nothing is ever deployed."""
         targets = settings.targets if settings else ()
         own = [Path(config.config_dir), Path(config.work_dir), Path(config.logs_dir)]
         read = [path for target in targets for path in (target.source, target.pkcs12_password_file) if path]
@@ -37,7 +36,7 @@ class CertbotInstaller(Installer):
         options = f"-i garr-tcs{self._file_option}"
         self._renewal_dir = Path(config.renewal_configs_dir)
         self._notify = notify
-        self._handed: list[str] = []
+        self._added: list[str] = []
         self.lineages = Lineages(self._renewal_dir, options)
         environment = Environment(notify, lineage_of=self.lineages.holder_of)
         super().__init__(
@@ -45,17 +44,17 @@ class CertbotInstaller(Installer):
         )
 
     def add(self, lineage: Any) -> str:
-        """Note where a lineage of Certbot's has its files; return its name."""
+        """Add a lineage of Certbot's; return its name."""
         name = str(lineage.lineagename)
         self.lineages.add(name, Path(lineage.cert_path).parent)
-        self._handed.append(name)
+        self._added.append(name)
         return name
 
     def save_and_store(self, installer: str, own_file: str | None, *, is_all: bool) -> None:
-        """Write and test for the lineages that Certbot is installing.
+        """Write and test for the lineages that Certbot is installing, and store the installer for their renewals.
 
-        Their renewals shall go on with it: Certbot stores ``installer``, and the file that the user named, with a
-        new certificate, but not where the one that is there stays. ``is_all``: the user asked for nothing else.
+        Certbot stores ``installer``, and the file that the user named, with a new certificate alone, not where the
+        present one stays. ``is_all``: the user asked for nothing else.
         """
         for name in self.selected:
             if name in self.target_lineages:
@@ -78,24 +77,24 @@ class CertbotInstaller(Installer):
             instead = f", instead of running installer {former}" if former not in {None, installer} else ""
             self._notify(f"From now on, renewals of lineage {name} deploy to its [deploy …] sections{instead}.")
 
-    def keep_installer(self, lineage: Any, installer: str) -> None:
-        """Store our installer with a lineage that was renewed without one."""
+    def store_installer(self, lineage: Any, installer: str) -> None:
+        """Store our installer for a lineage that was renewed without one."""
         lineages.store(self._renewal_dir / f"{lineage.lineagename}.conf", installer=installer)
 
     def missing_names(self, asked: Iterable[str]) -> GarrTcsError | None:
-        """Return which of the names that were asked for the certificate of this run has not; ``None``: it has all.
+        """Return an error where the certificate of this run lacks names that were asked for.
 
-        ``asked`` may be empty: then as many as before were asked for. Certbot does not compare; and as it renews
-        for the names of the last certificate, a name that the CA left out once is lost.
+        ``asked``: where empty, the names of the certificate before. Certbot does not compare; and as it renews for the
+        names of the last certificate, a name that the CA left out once is lost.
         """
-        from certbot_garr_tcs.deploy.certificate import covered  # noqa: PLC0415  (mostly nothing was issued)
+        from certbot_garr_tcs.deploy.certificate import is_covered  # noqa: PLC0415  (mostly nothing was issued)
 
         lineage = self._issued()
         if lineage is None:
             return None
         names = lineage.names()
         wanted = sorted(name.lower() for name in list(asked) or lineage.former_names())
-        missing = [name for name in wanted if not covered(name, names)]
+        missing = [name for name in wanted if not is_covered(name, names)]
         if not names or not missing:
             return None
         return GarrTcsError(
@@ -107,7 +106,7 @@ class CertbotInstaller(Installer):
 
     def _issued(self) -> lineages.Lineage | None:
         """Return the lineage that this run issued for: Certbot has just written its renewal file."""
-        name = next(reversed([*self.selected, *self._handed]), None)
+        name = next(reversed([*self.selected, *self._added]), None)
         if name is not None:
             return lineages.read_lineage(self._renewal_dir / f"{name}.conf")
         files = list(self._renewal_dir.glob("*.conf"))
@@ -115,7 +114,7 @@ class CertbotInstaller(Installer):
 
 
 def idle_sections(settings: Configuration, config_dir: Path, installer: str) -> Iterator[str]:
-    """Say which [deploy] sections do nothing, and how that is put right: their lineage is not there, or not ours."""
+    """Yield a message for sections that do nothing: their lineage is missing, or does not use this installer."""
     titles: dict[str, list[str]] = {}
     for target in settings.targets:
         titles.setdefault(target.lineage, []).append(target.title)
@@ -149,13 +148,49 @@ _SHARED: dict[tuple[str | None, ...], CertbotInstaller] = {}
 
 
 def shared_installer(key: tuple[str | None, ...], build: Callable[[], CertbotInstaller]) -> CertbotInstaller:
-    """Return the installer that all lineages of one file share where Certbot has renewed none of them.
+    """Return the one installer of this process for ``key``, the file and Certbot's folders, where nothing is issued.
 
-    ``certbot renew`` comes by once for every lineage, each time with a new plugin; the file (``key`` says which,
-    and in which of Certbot's folders) is read at the first. For nothing else than converging: an installer that has
-    failed to reload does no more in its process.
+    ``certbot renew`` makes a new plugin for every lineage; this way the file is read once. It is for ``converge``
+    alone: an installer that has failed to reload does nothing more in its process.
     """
     if key not in _SHARED:
         _SHARED[key] = build()
-        _SHARED[key].forget_removed()
+        _SHARED[key].remove_orphans()
     return _SHARED[key]
+
+
+class Lineages:
+    """Certbot's lineages by name: those that Certbot passed to us, else those of its renewal directory."""
+
+    def __init__(self, renewal_dir: Path, options: str = "-i garr-tcs") -> None:
+        """``options``: see ``Installer``."""
+        self._renewal_dir = renewal_dir
+        self._options = options
+        self._live: dict[str, Path] = {}
+
+    def add(self, name: str, live: Path) -> None:
+        """Add a lineage that Certbot passed to us; ``live``: the folder of its files."""
+        self._live[name] = live
+
+    def find(self, name: str) -> LineageFiles | None:
+        """Return a lineage's files; ``None`` where there is no such lineage (any more)."""
+        if name in self._live:
+            return LineageFiles(name, self._live[name])
+        lineage = lineages.read_lineage(self._renewal_dir / f"{name}.conf")
+        return None if lineage is None else LineageFiles(name, lineage.certificate.parent)
+
+    def holder_of(self, der: bytes) -> tuple[str, bool] | None:
+        """Return the name of the lineage that a certificate is of, and whether it is the current one there."""
+        lineage = lineages.holder_of(self._renewal_dir, der)
+        return (lineage.name, lineage.is_current(der)) if lineage else None
+
+    def name_of(self, certificate: Path) -> str:
+        """Return the name of the lineage that a certificate's path belongs to (``certbot install --cert-path``)."""
+        name = certificate.parent.name
+        lineage = lineages.read_lineage(self._renewal_dir / f"{name}.conf")
+        if lineage is None or lineage.certificate.resolve() != certificate.resolve():
+            raise DeployError(
+                f"{certificate} is of no lineage, and targets name lineages",
+                f"Run: certbot install {self._options} --cert-name NAME (certbot certificates shows the names)",
+            )
+        return name

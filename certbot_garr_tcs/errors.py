@@ -83,10 +83,12 @@ def error_text(error: BaseException) -> str:
     return str(error) if isinstance(error, GarrTcsError) else f"{type(error).__name__}: {error}"
 
 
-def join_errors(errors: Sequence[BaseException], kind: type[GarrTcsError] = GarrTcsError) -> BaseException:
+def join_errors(
+    errors: Sequence[BaseException], kind: type[GarrTcsError] = GarrTcsError, *, most: int = _MOST_JOINED
+) -> BaseException:
     """Join several errors into one of class ``kind``, whose cause is the first; a single error stays as it is.
 
-    Equal messages are shown once, and so are equal hints. What is beyond the first five is counted.
+    Equal messages are shown once, and so are equal hints. What is beyond the first ``most`` is counted.
     """
     distinct: dict[str, BaseException] = {}
     for error in errors:
@@ -94,13 +96,13 @@ def join_errors(errors: Sequence[BaseException], kind: type[GarrTcsError] = Garr
     if len(distinct) == 1:
         return errors[0]
     shown, hints = [], {""}
-    for number, (message, error) in enumerate(list(distinct.items())[:_MOST_JOINED], 1):
+    for number, (message, error) in enumerate(list(distinct.items())[:most], 1):
         hint = error.hint if isinstance(error, GarrTcsError) else ""
         text = message if hint in hints else str(GarrTcsError(message, hint))
         hints.add(hint)
         shown.append(f"({number}) {text.rstrip('.')}")
-    if len(distinct) > _MOST_JOINED:
-        shown.append(f"and {len(distinct) - _MOST_JOINED} more")
+    if len(distinct) > most:
+        shown.append(f"and {len(distinct) - most} more")
     joined = kind(f"{len(distinct)} errors: {'; '.join(shown)}")
     joined.__cause__ = errors[0]
     return joined

@@ -140,16 +140,19 @@ def _names_in(certificate: Path) -> frozenset[str]:
 @cache
 def _names(certificate: Path, _: tuple[int, ...]) -> frozenset[str]:
     read = _read_certificate(certificate)
-    return certificate_names(read) if read else frozenset()
+    try:
+        return certificate_names(read) if read else frozenset()
+    except ValueError:
+        return frozenset()
 
 
 def certificate_names(certificate: Certificate) -> frozenset[str]:
-    """Return the DNS names, in lower case, and the IP addresses of a certificate."""
+    """Return the DNS names, in lower case, and the IP addresses of a certificate; ``ValueError`` if unreadable."""
     from cryptography import x509  # noqa: PLC0415  (heavy, and seldom needed)
 
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound):
+    except x509.ExtensionNotFound:
         return frozenset()
     return frozenset(
         [name.lower() for name in names.get_values_for_type(x509.DNSName)]

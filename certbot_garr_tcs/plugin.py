@@ -214,7 +214,7 @@ class Configurator(
         with self._deploying() as installer:
             name = installer.add(lineage)
             if self._stores_installer:
-                installer.keep_installer(lineage, self.name)
+                installer.store_installer(lineage, self.name)
                 self._deploy_and_check_names(installer, lambda: installer.converge(name))
             else:
                 installer.converge(name)

@@ -1,1 +1,1 @@
-"""Put a certificate where a service reads it."""
+"""Deploy certificates to the files of services, and make the services read them."""

@@ -1,4 +1,4 @@
-"""Check that certificate, chain and key of a lineage fit together, before anything of them is written (pure)."""
+"""Read certificate, chain and key of a lineage, and check that they fit together before they are deployed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import hashlib
 import re
 import warnings
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
@@ -16,7 +17,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
+from certbot_garr_tcs.deploy.files import os_error
 from certbot_garr_tcs.errors import DeployError, printable
+from certbot_garr_tcs.lineages import PIECES, certificate_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -27,11 +30,11 @@ _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n.+?-----END CERTIFI
 
 @dataclass(frozen=True)
 class CertificateBundle:
-    """Certificate, chain and key of one lineage, read once.
+    """Certificate, chain and key of one lineage.
 
     ``lineage``: its name. The four PEM texts are Certbot's cert, chain, fullchain and privkey. ``names``:
-    what the certificate must cover; empty asks nothing. ``live``: the folder it was read from; no target may
-    write there, nor where its links lead.
+    what the certificate must cover; empty asks nothing. ``live``: the folder that it was read from, where no
+    target may write.
     """
 
     lineage: str
@@ -44,12 +47,31 @@ class CertificateBundle:
 
     @property
     def fingerprint(self) -> str:
-        """Return the leaf's SHA-256 fingerprint in hex, without parsing the certificate."""
+        """Return the leaf's SHA-256 fingerprint in hex; the certificate is not parsed."""
         try:
             block = _CERTIFICATE.findall(self.cert_pem)[0]
             return fingerprint_of(base64.b64decode(b"".join(block.split(b"\n")[1:-1])))
         except (IndexError, ValueError) as error:
             raise DeployError(f"lineage {self.lineage}: cert.pem holds no certificate", _hint(self)) from error
+
+
+class LineageFiles:
+    """The files of one lineage in ``live``, its folder ``live/NAME``; they are read when they are needed."""
+
+    def __init__(self, name: str, live: Path) -> None:
+        self.name = name
+        self.live: Path | None = live
+
+    @cached_property
+    def bundle(self) -> CertificateBundle:
+        """Return certificate, chain and key, each file read once."""
+        assert self.live is not None  # noqa: S101 - for type checkers
+        try:
+            cert, chain, fullchain, key = ((self.live / f"{piece}.pem").read_bytes() for piece in PIECES)
+        except OSError as error:
+            hint = f"Look at it with: certbot certificates --cert-name {self.name}"
+            raise os_error(f"lineage {self.name}: cannot read {error.filename}", error, hint) from error
+        return CertificateBundle(self.name, cert, chain, fullchain, key, live=self.live)
 
 
 def fingerprint_of(der: bytes) -> str:
@@ -67,7 +89,7 @@ def load_certificates(pem: bytes) -> list[x509.Certificate]:
 
 
 def _issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Tell whether ``issuer`` signed ``certificate`` (RFC 5280 §6.1.3 (a)(1) and (a)(4))."""
+    """Return whether ``issuer`` signed ``certificate`` (RFC 5280 §6.1.3 (a)(1) and (a)(4))."""
     key: Any = issuer.public_key()
     signed = (certificate.signature, certificate.tbs_certificate_bytes)
     hashed: Any = certificate.signature_hash_algorithm
@@ -92,23 +114,13 @@ def _spki(key: Any) -> bytes:
     return bytes(key.public_bytes(serialization.Encoding.DER, shape))
 
 
-def _names(certificate: x509.Certificate) -> set[str]:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return set()
-    return {name.lower() for name in names.get_values_for_type(x509.DNSName)} | {
-        str(address) for address in names.get_values_for_type(x509.IPAddress)
-    }
-
-
-def covered(name: str, names: Collection[str]) -> bool:
-    """Tell whether a certificate for ``names`` is good for ``name`` (RFC 9525 §6.3)."""
+def is_covered(name: str, names: Collection[str]) -> bool:
+    """Return whether a certificate for ``names`` is good for ``name`` (RFC 9525 §6.3)."""
     lowered = name.lower()
     return lowered in names or f"*.{lowered.partition('.')[2]}" in names
 
 
-def _wrong_with_key(key_pem: bytes, leaf: x509.Certificate) -> list[str]:
+def _key_problems(key_pem: bytes, leaf: x509.Certificate) -> list[str]:
     try:
         key: Any = serialization.load_pem_private_key(key_pem, None)
         same = _spki(key.public_key()) == _spki(leaf.public_key())
@@ -117,7 +129,7 @@ def _wrong_with_key(key_pem: bytes, leaf: x509.Certificate) -> list[str]:
     return [] if same else ["privkey.pem is not the key of cert.pem"]
 
 
-def _wrong_with_time(what: str, certificate: x509.Certificate, now_seconds: float) -> list[str]:
+def _validity_problems(what: str, certificate: x509.Certificate, now_seconds: float) -> list[str]:
     now = dt.datetime.fromtimestamp(now_seconds, dt.timezone.utc)
     begins, ends = validity(certificate)
     if now < begins:
@@ -126,10 +138,10 @@ def _wrong_with_time(what: str, certificate: x509.Certificate, now_seconds: floa
 
 
 def problems(bundle: CertificateBundle, now_seconds: float) -> list[str]:
-    """Return what keeps the lineage from being deployed, in words; an empty list is good.
+    """Return the reasons why a lineage must not be deployed; empty where there is none.
 
     The key is the certificate's, the chain leads upwards from the certificate without a gap, fullchain is
-    both in that order, all of them are valid now, and the certificate covers ``names``. Nothing is said about trust.
+    both in that order, all of them are valid now, and the certificate covers ``names``. Trust is not checked.
     """
     try:
         leaves, chain = load_certificates(bundle.cert_pem), load_certificates(bundle.chain_pem)
@@ -139,7 +151,7 @@ def problems(bundle: CertificateBundle, now_seconds: float) -> list[str]:
     if len(leaves) != 1:
         return [f"cert.pem holds {len(leaves)} certificates instead of one"]
     leaf = leaves[0]
-    found = _wrong_with_key(bundle.key_pem, leaf)
+    found = _key_problems(bundle.key_pem, leaf)
     found += [
         f"certificate {number} of chain.pem ({upper.subject.rfc4514_string()}) did not sign the one "
         f"below it, which is from {lower.issuer.rfc4514_string()}"
@@ -148,11 +160,12 @@ def problems(bundle: CertificateBundle, now_seconds: float) -> list[str]:
     ]
     if fullchain != [leaf, *chain]:
         found.append("fullchain.pem is not cert.pem followed by chain.pem")
-    found += _wrong_with_time("cert.pem", leaf, now_seconds)
+    found += _validity_problems("cert.pem", leaf, now_seconds)
     for number, upper in enumerate(chain, 1):
         title = f"certificate {number} of chain.pem ({upper.subject.rfc4514_string()})"
-        found += _wrong_with_time(title, upper, now_seconds)
-    missing = [name for name in bundle.names if not covered(name, _names(leaf))]
+        found += _validity_problems(title, upper, now_seconds)
+    names = certificate_names(leaf)
+    missing = [name for name in bundle.names if not is_covered(name, names)]
     if missing:
         found.append(f"cert.pem does not cover {', '.join(missing)}")
     return found
@@ -171,21 +184,21 @@ def validity(certificate: x509.Certificate) -> tuple[dt.datetime, dt.datetime]:
 
 @dataclass(frozen=True)
 class ServedCertificate:
-    """What a message says about a certificate that a server has shown; ``details``: serial and expiry."""
+    """A server's certificate as messages describe it; ``details``: serial and expiry."""
 
     names: frozenset[str]
     details: str
 
 
 def read_served(der: bytes) -> ServedCertificate | None:
-    """Read a certificate that a server has shown, and that an attacker may have made; ``None`` where that fails."""
+    """Read a server's certificate, which an attacker may have made; ``None`` where that fails."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of cryptography, about what it will not read any more in future
+            warnings.simplefilter("ignore")  # of cryptography, about what later versions will refuse
             certificate = x509.load_der_x509_certificate(der)
             serial = printable(f"{certificate.serial_number:x}", 40)
             expires = f"{validity(certificate)[1]:%Y-%m-%d %H:%M} UTC"
-            return ServedCertificate(frozenset(_names(certificate)), f"serial {serial}, expires {expires}")
+            return ServedCertificate(certificate_names(certificate), f"serial {serial}, expires {expires}")
     except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return None
 
@@ -199,21 +212,21 @@ def check(bundle: CertificateBundle, now_seconds: float) -> None:
 
 def dns_names(bundle: CertificateBundle) -> tuple[str, ...]:
     """Return the certificate's names, sorted, for a probe that has to choose one for SNI."""
-    return tuple(sorted(_names(load_certificates(bundle.cert_pem)[0])))
+    return tuple(sorted(certificate_names(load_certificates(bundle.cert_pem)[0])))
 
 
 @dataclass(frozen=True)
 class FilesOnDisk:
-    """What a target's files hold, or held: the leaf and the private key, as far as they can be read."""
+    """The leaf of a target's files, as far as they can be read, and what is wrong with them."""
 
     leaf: x509.Certificate | None
     problem: str = ""
 
 
 def read_files(files: Iterable[tuple[str, bytes]], password: bytes | None) -> FilesOnDisk:
-    """Read a target's files; ``files``: what each holds (``cert``, ``key``, …), and its bytes.
+    """Read a target's files; ``files``: kind (``cert``, ``key``, …) and content of each.
 
-    A key that needs a password is not looked into.
+    A PEM key that needs a password is not read.
     """
     certificates: list[x509.Certificate] = []
     keys: list[Any] = []
@@ -239,8 +252,8 @@ def read_files(files: Iterable[tuple[str, bytes]], password: bytes | None) -> Fi
 
 
 def problem_of_old_files(files: Iterable[tuple[str, bytes]], password: bytes | None, now_seconds: float) -> str:
-    """Return why what once stood in a target's files must not be put there again; empty where nothing is wrong."""
+    """Return why the old content of a target's files must not be restored; empty where nothing is wrong."""
     found = read_files(files, password)
     if found.problem or found.leaf is None:
         return found.problem
-    return "".join(_wrong_with_time("their certificate", found.leaf, now_seconds))
+    return "".join(_validity_problems("their certificate", found.leaf, now_seconds))

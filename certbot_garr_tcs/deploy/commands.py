@@ -1,4 +1,4 @@
-"""Run a service's own commands: no shell, limits of time and output, and what they printed in the error."""
+"""Run a service's commands without a shell, with limits of time and output; errors show what was printed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _MOST_OUTPUT_BYTES = 16 << 20
-_KEPT_BYTES = 4096
+_END_BYTES = 4096
 _SHOWN_CHARACTERS = 600
 _READ_BYTES = 1 << 16
 _POLL_SECONDS = 0.05
@@ -40,10 +40,10 @@ class Runner(Protocol):
 
 
 def run(command: Sequence[str], timeout_seconds: float, while_waiting: Callable[[], None] | None = None) -> str:
-    """Run a command in a process group of its own, which is ended when there is too much time or output.
+    """Run a command in a process group of its own, which is ended at the limit of time or output.
 
-    A daemon that it starts may keep its output open without holding us up. A daemon that left the process group is
-    not ours to end.
+    A daemon that it starts may keep the output open: that is not waited for. One that left the process group is not
+    ended.
     """
     words = " ".join(command)
     try:
@@ -92,7 +92,7 @@ def _check_limits(words: str, timeout_seconds: float, deadline: float, output: _
 
 
 class _Output:
-    """What a process prints: counted, and the end of it kept."""
+    """The output of a process: its size, and its end."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None  # noqa: S101 - see stdout=PIPE above
@@ -110,7 +110,7 @@ class _Output:
         self._pipe.close()
 
     def wait(self) -> None:
-        """Return when there was something to read, or the process has ended, or after a moment."""
+        """Wait until there is something to read, or the process ends, 0.05 s at most."""
         if self._is_open:
             self._poller.poll(_POLL_SECONDS * 1000)
             self.read()
@@ -119,24 +119,24 @@ class _Output:
                 self._process.wait(_POLL_SECONDS)
 
     def read(self) -> bool:
-        """Read what is there; tell whether there was something."""
+        """Read what is there; return whether there was something."""
         try:
             data = os.read(self._handle, _READ_BYTES)
         except BlockingIOError:
             return False
         self._is_open = bool(data)
         self.size += len(data)
-        self._end = (self._end + data)[-_KEPT_BYTES:]
+        self._end = (self._end + data)[-_END_BYTES:]
         return bool(data)
 
     @property
     def text(self) -> str:
-        """Return the end of it, as it was printed."""
+        """Return the end of the output, as printed."""
         return self._end.decode(errors="replace")
 
     @property
     def shown(self) -> str:
-        """Return the end of it, as it may stand at the end of a message."""
+        """Return the end of the output for the end of a message."""
         text = printable_end(self.text, _SHOWN_CHARACTERS)
         return f": {text}" if text else ""
 
@@ -153,7 +153,7 @@ def _environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process group: first asked, then killed."""
+    """End the process group: SIGTERM, then SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)

@@ -22,9 +22,8 @@ logger = logging.getLogger(__name__)
 class Environment:
     """Messages, commands, network, and clocks (wall and steady, both in seconds).
 
-    ``notify`` is for what went as it should; ``warn`` for what the administrator has to hear, also of ``certbot -q``,
-    which shows nothing below an error. ``lineage_of``: the lineage of a certificate (DER), and whether it is its
-    current one.
+    ``notify``: for success; ``warn``: for what the administrator must see, also with ``certbot -q``, which shows
+    errors alone. ``lineage_of``: returns the lineage of a certificate (DER), and whether it is its current one.
     """
 
     notify: Callable[[str], None]

@@ -1,4 +1,4 @@
-"""Read, write and replace files in a folder that is open: owner and mode are right before the first byte."""
+"""Read, write and replace files in an open folder; a new file has its owner and mode before its first byte."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _HINTS = {
 
 
 def os_error(doing: str, error: OSError, hint: str = "") -> DeployError:
-    """Turn what the operating system says into an error with a next step."""
+    """Return an error of the operating system as one with a next step."""
     hint = hint or _HINTS.get(error.errno or 0, "Correct that, and run certbot renew again.")
     return DeployError(f"{doing}: {error.strerror or error}", hint)
 
@@ -57,18 +57,18 @@ class FileMetadata:
 
     @property
     def acl(self) -> bytes | None:
-        """Return the POSIX ACL (acl(5)), in the kernel's form; ``None`` where the mode says everything."""
+        """Return the POSIX ACL (acl(5)), in the kernel's form; ``None`` where there is only the mode."""
         text = dict(self.attributes).get(ACL)
         return None if text is None else bytes.fromhex(text)
 
     def satisfies(self, wanted: FileMetadata) -> bool:
-        """Tell whether nothing has to change; where there is an ACL, the mode's group bits are its mask."""
+        """Return whether nothing has to change; where there is an ACL, the mode's group bits are its mask."""
         compared = 0o7707 if self.acl is not None else 0o7777
         return (self.uid, self.gid, self.mode & compared) == (wanted.uid, wanted.gid, wanted.mode & compared)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> FileMetadata:
-        """Read what a journal says; the version before wrote ``context`` (SELinux's) for the attributes."""
+        """Read the metadata in a journal; the version before wrote ``context`` (SELinux's) for the attributes."""
         attributes = {str(name): str(value) for name, value in document.get("attributes", ())}
         if document.get("context") is not None:
             attributes["security.selinux"] = document["context"].encode("latin-1").hex()
@@ -90,13 +90,13 @@ class FileSnapshot:
 
 
 class Folder:
-    """An open folder. Whatever is done in it is done relative to its handle; no path is looked up again.
+    """An open folder. Everything is done relative to its handle; no path is resolved again.
 
-    ``path`` is where it was found, for messages and for opening it again.
+    ``path``: where it was found, for messages and for opening it again.
     """
 
     def __init__(self, path: str, handle: int, status: os.stat_result | None = None) -> None:
-        """Take over a handle, which ``close`` closes."""
+        """``handle``: closed by ``close``."""
         status = status or os.fstat(handle)
         self.text = path  # hundreds of times at each timer: a Path costs more than opening the folder
         self.handle = handle
@@ -119,15 +119,13 @@ class Folder:
         return Path(self.text)
 
     def path_of(self, name: str) -> str:
-        """Return the path of what is in it."""
+        """Return the path of a file in it."""
         return f"{self.text.rstrip('/')}/{name}"
 
     def __enter__(self) -> Self:
-        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the handle."""
         self.close()
 
     def close(self) -> None:
@@ -137,11 +135,11 @@ class Folder:
             self.handle = -1
 
     def is_same(self, other: Folder) -> bool:
-        """Tell whether two handles are of one folder."""
+        """Return whether two handles are of one folder."""
         return (self.device, self.inode) == (other.device, other.inode)
 
     def read(self, name: str) -> FileSnapshot | None:
-        """Return a regular file; ``None`` where there is nothing; refuse whatever else is there."""
+        """Read a regular file; ``None`` where there is nothing; refuse anything else."""
         path = self.path_of(name)
         try:
             handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.handle)
@@ -171,13 +169,13 @@ class Folder:
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
             raise DeployError(f"{path} is {kind}", "Name the path of a file, or remove what is there.")
         if status.st_nlink > 1 and self.owner not in {0, os.geteuid()}:
-            # Who owns a folder may have linked somebody else's file into it.
+            # The owner of a folder may have linked somebody else's file into it.
             raise DeployError(f"{path} is a file that has {status.st_nlink} names (hard links)", f"Remove {path}.")
 
     def stage(self, name: str, data: bytes, metadata: FileMetadata) -> None:
         """Create a file with owner, mode and attributes first, then its bytes; on disk when this returns.
 
-        A file system that does not keep the owner or the mode is refused: nobody would notice that others can read.
+        A file system that does not store owner and mode is refused: others could read the file there.
         """
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.handle)
@@ -188,7 +186,7 @@ class Folder:
             if (status.st_uid, status.st_gid) != (metadata.uid, metadata.gid):
                 os.fchown(handle, metadata.uid, metadata.gid)
             self._set_attributes(handle, metadata)
-            self._check_kept(handle, metadata)
+            self._check_stored(handle, metadata)
             rest = memoryview(data)
             while rest:
                 rest = rest[file.write(rest) :]
@@ -203,12 +201,12 @@ class Folder:
         for attribute, value in metadata.attributes:
             os.setxattr(handle, attribute, bytes.fromhex(value))
 
-    def _check_kept(self, handle: int, metadata: FileMetadata) -> None:
+    def _check_stored(self, handle: int, metadata: FileMetadata) -> None:
         status = os.fstat(handle)
-        kept = FileMetadata(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), _attributes(handle))
-        if kept.satisfies(metadata) and kept.acl == metadata.acl:
+        actual = FileMetadata(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), _attributes(handle))
+        if actual.satisfies(metadata) and actual.acl == metadata.acl:
             return
-        how = f"{kept.mode:04o} of {kept.uid}:{kept.gid}"
+        how = f"{actual.mode:04o} of {actual.uid}:{actual.gid}"
         raise DeployError(
             f"the file system of {self.path} keeps no owners and modes: {metadata.mode:04o} of "
             f"{metadata.uid}:{metadata.gid} was asked for, and {how} it is",
@@ -216,18 +214,18 @@ class Folder:
         )
 
     def replace(self, staged: str, name: str) -> None:
-        """Put a staged file in the place of another, in one instant."""
+        """Rename a staged file over another, atomically."""
         os.replace(staged, name, src_dir_fd=self.handle, dst_dir_fd=self.handle)
         self.sync()
 
     def remove(self, name: str) -> None:
-        """Remove a file if it is there; a read-only file system complains only if it is."""
+        """Remove a file if it is there: on a read-only file system, a missing one is no error."""
         if self.has(name):
             os.unlink(name, dir_fd=self.handle)
             self.sync()
 
     def has(self, name: str) -> bool:
-        """Tell whether there is something of this name, whatever it is."""
+        """Return whether there is something of this name, of any kind."""
         try:
             os.stat(name, dir_fd=self.handle, follow_symlinks=False)
         except FileNotFoundError:
@@ -245,7 +243,7 @@ class Folder:
         return Folder(self.path_of(name), handle)
 
     def make_folder(self, name: str, mode: int = 0o755) -> None:
-        """Make a folder with this mode, whatever the umask says; leave one that is there as it is.
+        """Make a folder with this mode, regardless of the umask; leave one that is there as it is.
 
         Nothing is changed afterwards: by then, the user of the service may have put another folder there.
         """
@@ -264,7 +262,7 @@ class Folder:
         self.sync()
 
     def sync(self) -> None:
-        """Make the names in it outlast a power cut."""
+        """Write the folder's own entries to disk (fsync(2)), so that they survive a power failure."""
         handle = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.handle)
         try:
             os.fsync(handle)
@@ -273,7 +271,7 @@ class Folder:
 
 
 def _attributes(handle: int) -> tuple[tuple[str, str], ...]:
-    """Return the attributes of a file that its successor keeps, in hex."""
+    """Return those attributes of a file, in hex, that the file that replaces it gets too."""
     try:
         names = os.listxattr(handle)
     except OSError:  # a file system without any
@@ -291,7 +289,7 @@ _ACL_USER, _ACL_GROUP_OWNER, _ACL_GROUP, _ACL_MASK, _ACL_READ = 0x02, 0x04, 0x08
 
 
 def acl_shows_to_others(acl: bytes, mode: int) -> bool:
-    """Tell whether an ACL (acl(5), Linux's posix_acl_xattr) lets read whom ``mode`` does not let."""
+    """Return whether an ACL (acl(5), Linux's posix_acl_xattr) lets somebody read whom ``mode`` does not."""
     entries = []
     for start in range(_ACL_HEADER_BYTES, len(acl), _ACL_ENTRY_BYTES):
         entry = acl[start : start + _ACL_ENTRY_BYTES]

@@ -1,8 +1,8 @@
-"""Open folders by handle, from / downwards, so that nobody but an administrator decides where a write ends.
+"""Open folders by handle, from / downwards, so that only an administrator determines where a file is written.
 
 The user of a service owns its folder, and may put links, pipes and other folders there at any moment. Paths are
 therefore followed once, component by component, relative to the handle of the folder before; what was opened is
-what is written to, whatever its path leads to later.
+what is written to, even if its path leads elsewhere later.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def administrators() -> frozenset[int]:
 
 @lru_cache(maxsize=1)
 def boot_id() -> str:
-    """Return what tells one boot of this machine from the next (random(4)); empty where nobody says it."""
+    """Return the ID of this boot of the machine (random(4)); empty where it cannot be read."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):
@@ -43,7 +43,7 @@ def boot_id() -> str:
 
 @dataclass(frozen=True)
 class FolderReference:
-    """Where a folder is, and which one it was when it was first opened; ``make``: folders below it that were missing.
+    """Path and identity of a folder, to open the same one again; ``make``: folders below it that were missing.
 
     ``inode`` is ``None`` where the version before wrote the journal. Device numbers are given anew at each boot.
     """
@@ -96,28 +96,26 @@ class FolderReference:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a file is or will be: an open folder, what is missing below it, and the file's name.
+class FileLocation:
+    """Where a file is or will be: an open folder, the folders that are missing below it, and the file's name.
 
-    ``way``: device and inode of every folder from / to it.
+    ``ancestors``: device and inode of every folder from / to it.
     """
 
     folder: Folder
     missing: tuple[str, ...]
     name: str
-    way: frozenset[tuple[int, int]]
+    ancestors: frozenset[tuple[int, int]]
 
     def __enter__(self) -> Self:
-        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the folder."""
         self.folder.close()
 
     @property
     def key(self) -> tuple[int, int, str]:
-        """Return what is equal for two spellings of one file."""
+        """Return a key that is equal for two spellings of one file's path."""
         return self.folder.device, self.folder.inode, "/".join((*self.missing, self.name))
 
     @property
@@ -127,30 +125,30 @@ class Place:
         return FolderReference(folder.text, folder.device, folder.inode, folder.owner, boot_id(), self.missing)
 
 
-def open_place(path: Path, trusted_uids: frozenset[int], *, follow_symlinks: bool = False) -> Place:
-    """Find where a write to ``path`` ends, and open that folder.
+def open_location(path: Path, trusted_uids: frozenset[int], *, follow_symlinks: bool = False) -> FileLocation:
+    """Resolve ``path``, links included, and open the folder that the file is in.
 
-    ``trusted_uids``: who may own the folders on the way; others must not be able to write there. A link is
+    ``trusted_uids``: who may own the folders above the file; others must not be able to write there. A link is
     followed if an administrator made it where nobody else can; one at the end of the path leads into another folder
     only with ``follow_symlinks``.
     """
-    with _Walk(path, trusted_uids) as walk:
-        return walk.place(follow_symlinks=follow_symlinks)
+    with _PathResolver(path, trusted_uids) as resolver:
+        return resolver.file_location(follow_symlinks=follow_symlinks)
 
 
 def open_folder(path: Path, trusted_uids: frozenset[int]) -> Folder:
     """Open a folder by the same rules."""
-    with _Walk(path, trusted_uids) as walk:
-        return walk.folder()
+    with _PathResolver(path, trusted_uids) as resolver:
+        return resolver.folder()
 
 
-class _Walk:
-    """The way from / to a path: the folders that are open now, and the components that are left."""
+class _PathResolver:
+    """Follows a path from /, component by component: the open folders, and the components that are left."""
 
     def __init__(self, path: Path, trusted_uids: frozenset[int]) -> None:
         self._path = path
         self._trusted_uids = trusted_uids
-        self._left: list[str] = []
+        self._remaining: list[str] = []
         self._folders: list[Folder] = []
         self._links = 0
         self._prepend(path)
@@ -162,13 +160,13 @@ class _Walk:
         for folder in self._folders:
             folder.close()
 
-    def place(self, *, follow_symlinks: bool) -> Place:
+    def file_location(self, *, follow_symlinks: bool) -> FileLocation:
         link: tuple[Folder, str] | None = None
         while True:
             name = self._next()
             if name is None:
                 raise DeployError(f"{self._path} is a link that leads to no file", "Remove the link.")
-            here, is_last = self._folders[-1], not self._left
+            here, is_last = self._folders[-1], not self._remaining
             kind, text = self._step(name, is_file=is_last)
             if kind == "link":
                 if is_last and link is None:
@@ -176,7 +174,7 @@ class _Walk:
                 continue
             if kind == "missing" or is_last:
                 break
-        missing = (name, *reversed(self._left))
+        missing = (name, *reversed(self._remaining))
         if os.pardir in missing:
             raise DeployError(
                 f"{self._path} leads through {here.path_of(name)}, which is not there", "Correct the path."
@@ -186,8 +184,8 @@ class _Walk:
                 f"{self._path} is a symbolic link to {text if link is None else link[1]}",
                 "Remove the link, name that path, or write follow-symlinks = yes into the section.",
             )
-        way = frozenset((folder.device, folder.inode) for folder in self._folders)
-        return Place(self._folders.pop(), missing[:-1], missing[-1], way)
+        ancestors = frozenset((folder.device, folder.inode) for folder in self._folders)
+        return FileLocation(self._folders.pop(), missing[:-1], missing[-1], ancestors)
 
     def folder(self) -> Folder:
         name = self._next()
@@ -200,8 +198,8 @@ class _Walk:
         return self._folders.pop()
 
     def _next(self) -> str | None:
-        while self._left:
-            name = self._left.pop()
+        while self._remaining:
+            name = self._remaining.pop()
             if name != os.pardir:
                 return name
             if len(self._folders) > 1:  # the folder that we came from, not the one that .. would be by now
@@ -213,7 +211,7 @@ class _Walk:
             for folder in self._folders:
                 folder.close()
             self._folders = [Folder.root()]
-        self._left += [part for part in reversed(path.parts) if part != path.anchor]
+        self._remaining += [part for part in reversed(path.parts) if part != path.anchor]
 
     def _step(self, name: str, *, is_file: bool) -> tuple[str, str]:
         """Open one component: go into a folder, put a link's components before those that are left."""

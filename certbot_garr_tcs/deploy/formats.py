@@ -1,4 +1,4 @@
-"""Turn what a lineage offers into the bytes of files: PEM, combined PEM, PKCS#12 (pure)."""
+"""Make the content of a target's files from a lineage: PEM, combined PEM, PKCS#12 (pure)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from certbot_garr_tcs.errors import DeployError
 
 if TYPE_CHECKING:
     from certbot_garr_tcs.deploy.certificate import CertificateBundle
-    from certbot_garr_tcs.deploy.targets import Output, Target
+    from certbot_garr_tcs.deploy.settings import Output, Target
 
 _PKCS8 = b"-----BEGIN PRIVATE KEY-----"
 _KDF_ROUNDS = 20_000  # what OpenSSL 3 and Java's keytool do, within a factor of two
 
 
 def inputs_digest(target: Target, bundle: CertificateBundle, password: bytes | None) -> str:
-    """Return a digest of all that decides the content of a target's files.
+    """Return a digest of everything that determines the content of a target's files.
 
-    It tells whether a salted PKCS#12 file is still the right one. The private key is part of it, so nobody
-    can try passwords against it.
+    A PKCS#12 file is salted, and is only compared by this. The private key is part of it, so that nobody can try
+    passwords against it.
     """
     digest = hashlib.sha256()
     for part in (
@@ -89,7 +89,7 @@ def _pkcs12(target: Target, bundle: CertificateBundle, password: bytes | None) -
 
 
 def render(target: Target, output: Output, bundle: CertificateBundle, password: bytes | None) -> bytes:
-    """Return what one file of a target must hold.
+    """Return the content of one file of a target.
 
     PEM is the lineage's own bytes, PKCS#12 (RFC 7292) is salted: two calls give different bytes. The
     bundle has passed ``check``; ``password`` is for PKCS#12 alone.

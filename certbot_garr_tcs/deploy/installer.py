@@ -1,4 +1,4 @@
-"""Deploy the targets of a garr-tcs.ini when Certbot calls: one method for each of its calls."""
+"""Deploy the targets of a garr-tcs.ini: one method for each call of Certbot's."""
 
 from __future__ import annotations
 
@@ -6,28 +6,33 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certbot_garr_tcs.deploy.certificate import dns_names
+from certbot_garr_tcs.deploy.certificate import dns_names, problem_of_old_files
+from certbot_garr_tcs.deploy.folders import administrators
 from certbot_garr_tcs.deploy.locks import TargetLocks
-from certbot_garr_tcs.deploy.plan import OwnFiles, inspect
-from certbot_garr_tcs.deploy.records import identity_of
-from certbot_garr_tcs.deploy.recovery import give_up, roll_back_interrupted
-from certbot_garr_tcs.deploy.target_deployer import StagedDeployment, Storage, TargetDeployer
-from certbot_garr_tcs.errors import DeployError, GarrTcsError
+from certbot_garr_tcs.deploy.plan import OwnFiles, file_conflicts, password_of, trusted_uids
+from certbot_garr_tcs.deploy.records import DeploymentRecord, Storage, identity_of
+from certbot_garr_tcs.deploy.target_deployer import TargetDeployer
+from certbot_garr_tcs.deploy.transaction import Transaction
+from certbot_garr_tcs.errors import DeployError, GarrTcsError, join_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from certbot_garr_tcs.deploy.certificate import LineageFiles
     from certbot_garr_tcs.deploy.environment import Environment
-    from certbot_garr_tcs.deploy.reading import LineageFiles
-    from certbot_garr_tcs.deploy.targets import Target
+    from certbot_garr_tcs.deploy.settings import Target
+    from certbot_garr_tcs.deploy.target_deployer import StagedDeployment
     from certbot_garr_tcs.storage import StateFolder
 
 
 class Installer:
-    """Deploys, in one process of Certbot.
+    """The deployments of one process of Certbot.
 
-    A target that fails is put back and reported at the end; it does not keep the others from their certificate.
-    Every method raises DeployError, with the headings of the sections concerned.
+    A target that fails is rolled back and reported at the end; the others are deployed. Every method raises
+    ``DeployError``, with the headings of the sections concerned.
+
+    ``find_lineage``: returns the files of a lineage by its name, ``None`` where there is no such lineage. ``options``:
+    what a user adds to ``certbot`` so that it uses this installer and this file.
     """
 
     def __init__(  # noqa: PLR0913 - everything that a run of Certbot decides
@@ -40,16 +45,11 @@ class Installer:
         own_files: OwnFiles | None = None,
         options: str = "-i garr-tcs",
     ) -> None:
-        """Take the file's targets.
-
-        ``find_lineage``: the files of a lineage by its name, ``None`` where there is no such lineage. ``options``: what
-        a user adds to ``certbot`` so that it uses this installer and this file.
-        """
         self._environment = environment
         self._own_files = own_files or OwnFiles((), ())
         self._options = options
         self._find_lineage = find_lineage
-        self._storage = Storage(state, environment)
+        self._storage = Storage(state, environment.now)
         self._locks = TargetLocks(state, environment.clock, environment.sleep)
         self._targets = tuple(targets)
         self.target_lineages: dict[str, list[Target]] = {}
@@ -57,22 +57,22 @@ class Installer:
             self.target_lineages.setdefault(target.lineage, []).append(target)
         self.selected: list[str] = []
         self._staged: dict[str, StagedDeployment] = {}
-        self._stuck: dict[str, DeployError] = {}
+        self._unrecovered: dict[str, DeployError] = {}
         self._conflicts: dict[str, str] | None = None
         self._is_over = False
 
     # what Certbot calls
 
     def deploy_cert(self, lineage: str) -> None:
-        """Note the lineage that Certbot is installing; it calls this once per name."""
+        """Select the lineage that Certbot is installing; it calls this once per name."""
         if lineage not in self.selected:
             self.selected.append(lineage)
 
     def save(self) -> None:
         """Write and test for the lineages of ``deploy_cert``.
 
-        This is ``certbot run`` or ``certbot install``: the administrator wants this certificate, now. It ends a hold,
-        and gives up what was interrupted before and cannot be rolled back.
+        This is ``certbot run`` or ``certbot install``, where the administrator asks for this certificate: it ends a
+        hold, and abandons an interrupted deployment that cannot be rolled back.
         """
         self._stage(self.selected, forced=True)
 
@@ -94,28 +94,28 @@ class Installer:
             self.converge(*self.target_lineages)
 
     def converge(self, *lineages: str) -> None:
-        """Bring every target of these lineages to where it should be, from check to commit."""
+        """Deploy every target of these lineages that is not up to date, from check to commit."""
         self._stage(lineages, finish=True)
 
     def recover(self) -> None:
         """Roll back what is open, from this process or from one that was interrupted (``recovery_routine``)."""
         try:
             errors = self._undo_staged()
-            stuck = self._recover()
-            _raise_joined([*errors, *stuck.values()])
+            unrecovered = self._recover()
+            _raise_joined([*errors, *unrecovered.values()])
         finally:
             self._locks.release_all()
 
     def recover_first(self) -> None:
-        """Roll back what was interrupted, before the CA is asked; only say what could not be.
+        """Roll back what was interrupted, before the CA is asked; warn of what could not be rolled back.
 
-        A certificate can be issued all the same, and whoever deploys to the target meets the error again.
+        A certificate can be issued all the same, and the next deployment to the target raises the error again.
         """
         try:
-            stuck: list[GarrTcsError] = list(self._recover().values())
+            unrecovered: list[GarrTcsError] = list(self._recover().values())
         except GarrTcsError as error:
-            stuck = [error]
-        for each in stuck:
+            unrecovered = [error]
+        for each in unrecovered:
             self._environment.warn(f"deploy: {each}")
 
     def undo(self) -> None:
@@ -127,10 +127,10 @@ class Installer:
             self._locks.release_all()
 
     def restore(self, checkpoints: int) -> None:
-        """Bring back the deployment before the last (``certbot rollback``), as far as write and test.
+        """Write and test the files of the deployment before the last (``certbot rollback``).
 
         ``restart`` follows, and reloads, probes and commits. The targets are held until their lineage has a newer
-        certificate, or ``save`` is called for it. Where one target refuses, the others are finished here: Certbot does
+        certificate, or ``save`` is called for it. Where one target fails, the others are finished here: Certbot does
         not call ``restart`` then.
         """
         if checkpoints != 1:
@@ -141,7 +141,7 @@ class Installer:
         errors = list(self._recover().values())
         for target in self._targets:
             deployer = self._deployer(target)
-            errors += self._caught(deployer, partial(self._stage_restore, deployer))
+            errors += self._errors_of(deployer, partial(self._stage_restore, deployer))
         if errors or not self._staged:
             errors += self._finish()
             self._is_over = True
@@ -151,19 +151,19 @@ class Installer:
                 f"certbot install {self._options} --cert-name NAME deploys the current certificate again.",
             )
 
-    def forget_removed(self) -> None:
-        """Remove the old files, and old keys, of targets that left the file."""
+    def remove_orphans(self) -> None:
+        """Remove the stored old files, and old keys, of targets that are no longer in the file."""
         sources = {str(target.source) for target in self._targets}
         for identity in self._storage.journal.restorable():
             if identity in self._by_identity:
                 continue
             record = self._storage.records.find(identity)
             if record is None or record.source in sources or not Path(record.source).exists():
-                self._storage.journal.forget(identity)
+                self._storage.journal.remove_last(identity)
                 title = record.title if record else "a target"
                 self._environment.notify(f"what the last deployment to {title} replaced is removed: no file names it")
 
-    # how they do it
+    # the steps
 
     @cached_property
     def _by_identity(self) -> dict[str, Target]:
@@ -173,14 +173,14 @@ class Installer:
         return TargetDeployer(target, self._storage, self._environment, self._own_files, self._options)
 
     def _stage(self, lineages: Iterable[str], *, forced: bool = False, finish: bool = False) -> None:
-        """Write and test whatever is out of date; with ``finish``, also reload, probe and commit, one by one."""
+        """Write and test every target that is outdated; with ``finish``, also reload, probe and commit, one by one."""
         lineages = self.target_lineages.keys() & set(lineages)
-        self._recover(given_up=lineages if forced else None)
+        self._recover(abandoned=lineages if forced else None)
         outdated, errors = self._outdated(lineages, forced=forced)
 
         busy = [each for each in outdated if self._is_busy(each[0])]
         for deployer, lineage in [*(each for each in outdated if each not in busy), *busy]:
-            errors += self._caught(deployer, partial(self._deploy, deployer, lineage, end_hold=forced, finish=finish))
+            errors += self._errors_of(deployer, partial(self._deploy, deployer, lineage, forced=forced, finish=finish))
         if errors and not finish:
             errors += self._finish()  # Certbot will not call restart after this
             self._is_over = True
@@ -189,7 +189,7 @@ class Installer:
     def _outdated(
         self, lineages: Iterable[str], *, forced: bool
     ) -> tuple[list[tuple[TargetDeployer, LineageFiles]], list[DeployError]]:
-        """Return the targets that are not up to date, and not held, and what keeps a lineage from being read."""
+        """Return the targets that are neither up to date nor held, and the errors of lineages that cannot be read."""
         outdated: list[tuple[TargetDeployer, LineageFiles]] = []
         errors: list[DeployError] = []
         for name in sorted(lineages):
@@ -216,14 +216,14 @@ class Installer:
         except GarrTcsError:
             return False  # taking it again meets the same, and reports it
 
-    def _deploy(self, deployer: TargetDeployer, lineage: LineageFiles, *, end_hold: bool, finish: bool) -> None:
+    def _deploy(self, deployer: TargetDeployer, lineage: LineageFiles, *, forced: bool, finish: bool) -> None:
         self._locks.take(deployer.identity, deployer.target.title)
-        if deployer.identity in self._stuck:
-            raise self._stuck[deployer.identity]
+        if deployer.identity in self._unrecovered:
+            raise self._unrecovered[deployer.identity]
         conflict = self._conflict(deployer.target)
         if conflict:
             raise DeployError(conflict, "Give each target paths of its own.")
-        staged = deployer.stage(lineage.bundle, end_hold=end_hold)
+        staged = deployer.stage(lineage.bundle, end_hold=forced)
         if staged is not None and finish:
             deployer.finish(staged)
         elif staged is not None:
@@ -243,8 +243,8 @@ class Installer:
         if staged is not None:
             self._staged[deployer.identity] = staged
 
-    def _caught(self, deployer: TargetDeployer, step: Callable[[], None]) -> list[DeployError]:
-        """Take a step with one target; return its error instead of raising it. Let go of it unless it is staged."""
+    def _errors_of(self, deployer: TargetDeployer, step: Callable[[], None]) -> list[DeployError]:
+        """Call a step of one target; return its error, if any. Release the target's lock unless it is staged."""
         try:
             step()
         except DeployError as error:
@@ -257,7 +257,7 @@ class Installer:
         return []
 
     def _finish(self) -> list[DeployError]:
-        """Finish what is staged; return the errors of those that were put back."""
+        """Finish what is staged; return the errors of targets that were rolled back."""
         errors: list[DeployError] = []
         for identity in list(self._staged):
             deployer, staged = self._deployer(self._by_identity[identity]), self._staged[identity]
@@ -274,41 +274,41 @@ class Installer:
         errors = []
         for identity in reversed(list(self._staged)):
             deployer, staged = self._deployer(self._by_identity[identity]), self._staged.pop(identity)
-            errors += self._caught(deployer, partial(deployer.undo, staged))
+            errors += self._errors_of(deployer, partial(deployer.undo, staged))
         return errors
 
-    def _recover(self, *, given_up: Iterable[str] | None = None) -> dict[str, DeployError]:
-        """Roll back what was interrupted, before anything else; return what could not be, by target.
+    def _recover(self, *, abandoned: Iterable[str] | None = None) -> dict[str, DeployError]:
+        """Roll back what was interrupted, before anything else; return the errors of what could not be, by target.
 
-        ``given_up``: what cannot be rolled back of these lineages, and of targets that left the file, ends as it is.
-        A failure of a target that left the file is only said: it must not keep the others from their certificate.
+        ``abandoned``: lineages whose interrupted deployments are abandoned where they cannot be rolled back, and so are
+        those of targets that are no longer in the file. An error of such a target is only a warning.
         """
         for identity in self._storage.journal.unfinished():
             target = self._by_identity.get(identity)
-            ends = given_up is not None and (target is None or target.lineage in given_up)
-            if identity in self._staged or (identity in self._stuck and not ends):
+            may_abandon = abandoned is not None and (target is None or target.lineage in abandoned)
+            if identity in self._staged or (identity in self._unrecovered and not may_abandon):
                 continue
             try:
                 if not self._locks.try_take(identity):
-                    continue  # the process that has it ends it
-                self._stuck.pop(identity, None)
-                roll_back_interrupted(identity, target, self._storage.journal, self._storage.records, self._environment)
+                    continue  # the process that has it finishes it
+                self._unrecovered.pop(identity, None)
+                _roll_back_interrupted(identity, target, self._storage, self._environment)
             except (GarrTcsError, OSError) as error:
-                stuck = self._stuck_error(identity, error)
+                unrecovered = self._unrecovered_error(identity, error)
                 try:
-                    if ends:
-                        give_up(identity, self._storage.journal, self._environment, stuck)
+                    if may_abandon:
+                        _abandon(identity, self._storage, self._environment, unrecovered)
                         continue
                 except GarrTcsError as worse:
-                    stuck = self._stuck_error(identity, worse)
-                self._stuck[identity] = stuck
+                    unrecovered = self._unrecovered_error(identity, worse)
+                self._unrecovered[identity] = unrecovered
                 if target is None:
-                    self._environment.warn(f"a target that is in no file any more: {stuck}")
+                    self._environment.warn(f"a target that is in no file any more: {unrecovered}")
             finally:
                 self._locks.release(identity)
-        return {identity: error for identity, error in self._stuck.items() if identity in self._by_identity}
+        return {identity: error for identity, error in self._unrecovered.items() if identity in self._by_identity}
 
-    def _stuck_error(self, identity: str, error: Exception) -> DeployError:
+    def _unrecovered_error(self, identity: str, error: Exception) -> DeployError:
         target = self._by_identity.get(identity)
         name = target.lineage if target else "NAME"
         message = error.message if isinstance(error, GarrTcsError) else str(error)
@@ -320,34 +320,56 @@ class Installer:
         )
 
     def _conflict(self, target: Target) -> str:
-        """Return which other target writes to a file of this one, by whatever spelling; empty where none does."""
+        """Return which other target writes to a file of this one; empty where none does."""
         if self._conflicts is None:
-            self._conflicts = path_conflicts(self._targets, self._own_files)
+            self._conflicts = file_conflicts(self._targets, self._own_files)
         return self._conflicts.get(target.title, "")
 
 
-def path_conflicts(targets: Iterable[Target], own_files: OwnFiles) -> dict[str, str]:
-    """Return, for each target that shares a file with another, its heading and what is wrong, in words."""
-    wanted_by: dict[tuple[int, int, str], list[tuple[Target, Path]]] = {}
-    for target in targets:
-        try:
-            files = inspect(target, own_files, None)
-        except (DeployError, OSError):
-            continue  # it cannot be written to, and says so when it is its turn
-        for file in files:
-            wanted_by.setdefault(file.key, []).append((target, file.output.path))
-    return {
-        target.title: f"{path} is written by {' and '.join(other.title for other, _ in wanting)}"
-        for wanting in wanted_by.values()
-        if len(wanting) > 1
-        for target, path in wanting
-    }
+def _roll_back_interrupted(identity: str, target: Target | None, storage: Storage, environment: Environment) -> None:
+    """Roll back a transaction that an interrupted process left open; ``target``: ``None`` where no file names it.
+
+    Where every file is new already and the old certificate is not valid any more, the new files stay.
+    """
+    transaction = Transaction.resume(storage.journal, identity, trusted_uids(target) if target else administrators())
+    if transaction is None:
+        return
+    if transaction.about.get("reloading"):
+        storage.records.mark_reload_pending(identity)
+    problem = _problem_of_old_files(transaction, target, environment)
+    if problem and transaction.is_applied():
+        record = DeploymentRecord.from_document({**transaction.about["record"], "reload_owed": True})
+        storage.records.write(identity, record)
+        transaction.commit(restorable=False)
+        environment.warn(f"kept the new files of {transaction.title}: of the old ones, {problem}")
+        return
+    transaction.roll_back()
+    environment.notify(f"put back the old files of {transaction.title}: a deployment was interrupted")
+    if problem:
+        environment.warn(f"the old files of {transaction.title} are back, but {problem}")
+    for temporary in transaction.unremoved:
+        environment.warn(f"cannot remove {temporary}: remove it when that disk can be written to")
+
+
+def _abandon(identity: str, storage: Storage, environment: Environment, error: DeployError) -> None:
+    """Finish an open transaction that cannot be rolled back, with the files as they are."""
+    transaction = Transaction.resume(storage.journal, identity, administrators())
+    if transaction is not None:
+        transaction.abandon()
+        environment.warn(f"gave up what was interrupted before: {error.message}")
+
+
+def _problem_of_old_files(transaction: Transaction, target: Target | None, environment: Environment) -> str:
+    kinds = {output.path: output.kind for output in target.outputs} if target else {}
+    try:
+        old = [(entry.kind or kinds.get(entry.path, ""), transaction.old_data(entry)) for entry in transaction.entries]
+        present = [(kind, data) for kind, data in old if data is not None]
+        return problem_of_old_files(present, password_of(target) if target else None, environment.now())
+    except DeployError:
+        return ""
 
 
 def _raise_joined(errors: Sequence[DeployError]) -> None:
-    """Raise what there is to raise; of several, the first one's hint."""
-    if len(errors) == 1:
-        raise errors[0]
+    """Raise the errors as one, if there are any; each target's is shown."""
     if errors:
-        joined = "; ".join(error.message for error in errors)
-        raise DeployError(f"cannot deploy to {len(errors)} targets: {joined}", errors[0].hint)
+        raise join_errors(errors, DeployError, most=len(errors))

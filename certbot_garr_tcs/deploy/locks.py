@@ -1,4 +1,4 @@
-"""Keep other processes of this user from deploying to the same target at the same time."""
+"""Locks between processes of this user: one at a time deploys to a target."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ WAIT_SECONDS = 60.0
 
 
 class TargetLocks:
-    """One lock per target, in our own state folder: nobody else can open, and so hold, what lies there.
+    """One lock per target, in our own state folder, where no other user can open, and so lock, a file.
 
-    The system lets go of all of them when the process ends, however it ends.
+    The kernel releases them when the process ends, however it ends (flock(2)).
     """
 
     def __init__(self, state: StateFolder, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
-        """Hold nothing yet."""
         self._state = state
         self._clock = clock
         self._sleep = sleep
         self._handles: dict[str, int] = {}
 
     def try_take(self, identity: str) -> bool:
-        """Take a target's lock, or tell that another process has it."""
+        """Take a target's lock; return whether it was free."""
         if identity in self._handles:
             return True
         handle = self._open(identity)
@@ -57,13 +56,13 @@ class TargetLocks:
             self._sleep(_PAUSE_SECONDS)
 
     def release(self, identity: str) -> None:
-        """Let go of one target."""
+        """Release the lock of one target."""
         handle = self._handles.pop(identity, None)
         if handle is not None:
             os.close(handle)
 
     def release_all(self) -> None:
-        """Let go of every target."""
+        """Release every lock."""
         for identity in list(self._handles):
             self.release(identity)
 

@@ -1,4 +1,4 @@
-"""The usual places, owners and commands of common services (data, each with its source)."""
+"""The usual paths, owners and commands of common services (data, each with its source)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ RHEL = "rhel"
 
 @dataclass(frozen=True)
 class Preset:
-    """Give the keys that a section does not write itself, for one family of distributions each.
+    """The keys of a service that a section need not write, for each family of distributions.
 
-    Values are as a user would write them; ``{lineage}`` stands for the section's ``lineage``. ``source`` says against
-    what they were compared: the packages of Debian 12 (their files, maintainer scripts and units), those of RHEL 9 as
+    Values are as a user would write them; ``{lineage}`` stands for the section's ``lineage``. ``source``: what they
+    were compared with: the packages of Debian 12 (their files, maintainer scripts and units), those of RHEL 9 as
     published for its rebuilds, Fedora's for what RHEL has from EPEL, or else a manual. Every folder belongs to root,
-    so that the service's user decides nothing about where a file is written.
+    so that the service's user cannot change where a file is written.
     """
 
     source: str
@@ -37,7 +37,7 @@ class Preset:
 
 
 def family_of(os_release: str) -> str:
-    """Tell ``rhel`` from ``debian`` by the text of os-release(5); anything else counts as Debian."""
+    """Return ``rhel`` or ``debian`` by the text of os-release(5); anything else counts as Debian."""
     words: set[str] = set()
     for line in os_release.splitlines():
         name, _, value = line.partition("=")
@@ -64,12 +64,12 @@ _RHEL_FILES = {"fullchain": _RHEL_CERT, "key": _RHEL_KEY}
 
 
 def _reload(unit: str) -> dict[str, str]:
-    """Let a unit that runs read its files again; one that was stopped stays so, and reads them when it starts."""
+    """Reload a unit that is running; a stopped one stays stopped, and reads its files when it starts."""
     return {"reload": f"systemctl try-reload-or-restart {unit}"}
 
 
 def _restart(unit: str) -> dict[str, str]:
-    """Do the same where the service reads its certificate only when it starts."""
+    """Restart a unit that is running, where the service reads its certificate only when it starts."""
     return {"reload": f"systemctl try-restart {unit}"}
 
 

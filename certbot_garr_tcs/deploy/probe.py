@@ -1,17 +1,17 @@
-"""Wait until a port serves the right certificate, and say which one it serves instead."""
+"""Wait until a port serves the deployed certificate; describe the one that it serves instead."""
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING, Protocol
 
 from certbot_garr_tcs.deploy.certificate import fingerprint_of, read_served
 from certbot_garr_tcs.errors import DeployError, printable
+from certbot_garr_tcs.section_reader import as_ip_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from certbot_garr_tcs.deploy.targets import Probe
+    from certbot_garr_tcs.deploy.settings import Probe
 
 _PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
@@ -36,19 +36,11 @@ def name_for_sni(probe: Probe, names: Sequence[str]) -> str | None:
     """
     if probe.server_name is not None:
         return probe.server_name.strip(".") or None
-    plain = [name for name in names if not name.startswith("*.") and not _is_address(name)]
+    plain = [name for name in names if not name.startswith("*.") and not as_ip_address(name)]
     wild = f"*.{probe.host.lower().partition('.')[2]}"
     if not plain or probe.host.lower() in plain or wild in names:
-        return None if _is_address(probe.host) else probe.host
+        return None if as_ip_address(probe.host) else probe.host
     return plain[0]
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
 
 
 def wait_until_served(  # noqa: PLR0913 - what to wait for, and what of the environment is needed for it
@@ -63,8 +55,9 @@ def wait_until_served(  # noqa: PLR0913 - what to wait for, and what of the envi
 ) -> None:
     """Return when the certificate with this SHA-256 fingerprint is served, several times in a row.
 
-    Raises what was served instead when time is up. ``lineage_of``: the lineage that a certificate (DER) is of, and
-    whether it is the current one there; ``None`` where it is of none. ``clock`` counts seconds and never goes back.
+    Raises DeployError when time is up, with the certificate that was served instead. ``lineage_of``: returns the
+    lineage of a certificate (DER), and whether it is its current one; ``None`` where there is none. ``clock``: steady,
+    in seconds.
     """
     server_name = name_for_sni(probe, names)
     deadline = clock() + probe.timeout_seconds
@@ -93,7 +86,7 @@ def wait_until_served(  # noqa: PLR0913 - what to wait for, and what of the envi
 def _wrong_certificate(
     probe: Probe, server_name: str | None, names: Sequence[str], served: bytes, found: tuple[str, bool] | None
 ) -> DeployError:
-    """Describe a certificate that should not be there; ``found``: its lineage, and whether it is the current one."""
+    """Describe the wrong certificate; ``found``: its lineage, and whether it is the current one there."""
     certificate = read_served(served)
     hint = "See that the service reads the files of this section, and that reload makes it read them again."
     if found:
@@ -115,7 +108,7 @@ def _wrong_certificate(
 
 
 def _share_hint(probe: Probe, server_name: str | None) -> str:
-    if probe.host == "localhost" or _is_address(probe.host):
+    if probe.host == "localhost" or as_ip_address(probe.host):
         return ""
     return (
         f"Does another server share this name? Then write probe = localhost:{probe.port} and probe-name = "

@@ -1,45 +1,43 @@
-"""Bring one target to its lineage's certificate: test, write, test, then reload, probe, commit; or undo it all."""
+"""Deploy a lineage's certificate to one target: test, write, test, then reload, probe, commit; or undo it all."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from certbot_garr_tcs.deploy import records as outcomes
 from certbot_garr_tcs.deploy.certificate import check, dns_names, problem_of_old_files, read_files, validity
 from certbot_garr_tcs.deploy.commands import CommandFailedError
 from certbot_garr_tcs.deploy.files import os_error
 from certbot_garr_tcs.deploy.plan import inspect, make_plan, password_of, service_digest, trusted_uids
-from certbot_garr_tcs.deploy.records import DeploymentRecord, DeploymentRecords, identity_of
+from certbot_garr_tcs.deploy.records import DEPLOYED, FAILED, HELD, DeploymentRecord, identity_of
 from certbot_garr_tcs.deploy.service import Service
-from certbot_garr_tcs.deploy.stat_cache import StatCache
-from certbot_garr_tcs.deploy.transaction import Change, Journal, Transaction
+from certbot_garr_tcs.deploy.transaction import Transaction
 from certbot_garr_tcs.errors import DeployError, GarrTcsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from certbot_garr_tcs.deploy.certificate import CertificateBundle
+    from certbot_garr_tcs.deploy.certificate import CertificateBundle, LineageFiles
     from certbot_garr_tcs.deploy.environment import Environment
     from certbot_garr_tcs.deploy.plan import OwnFiles, Plan, TargetFile
-    from certbot_garr_tcs.deploy.reading import LineageFiles
-    from certbot_garr_tcs.deploy.targets import Target
-    from certbot_garr_tcs.storage import StateFolder
+    from certbot_garr_tcs.deploy.records import Storage
+    from certbot_garr_tcs.deploy.settings import Target
+    from certbot_garr_tcs.deploy.transaction import Change
 
 _DAY_SECONDS = 86400.0
-# A hold ends when this share of the held certificate's life is left, or this time if that is less.
+# A hold ends when this share of the held certificate's lifetime is left, or this time if that is less.
 _HOLD_ENDS, _HOLD_ENDS_SECONDS = 0.1, 7 * _DAY_SECONDS
-# Before that, certbot renew fails for as long again.
+# Before it ends, certbot renew fails for as long again.
 _HOLD_WARNS = 2
 
 
 @dataclass(frozen=True)
 class StagedDeployment:
-    """A target whose files are new, and whose test is good; its service has not read them yet.
+    """A target whose new files are written and tested; its service has not read them yet.
 
-    ``fingerprint``: the leaf to be served afterwards; empty where nobody knows. ``former``: the target's record;
+    ``fingerprint``: of the leaf to be served afterwards; empty where it is unknown. ``former``: the target's record;
     ``record``: what it will be. ``transaction``: ``None`` where no file had to change.
     """
 
@@ -51,23 +49,15 @@ class StagedDeployment:
     restorable: bool = True
 
 
-class Storage:
-    """What is remembered of targets from run to run: journal, records, and the cache of stat(2)."""
-
-    def __init__(self, state: StateFolder, environment: Environment) -> None:
-        """Name the places; touch nothing."""
-        self.journal = Journal(state)
-        self.records = DeploymentRecords(state)
-        self.cache = StatCache(state, environment.now)
-
-
 class TargetDeployer:
-    """Takes one target through its steps. Every error begins with the section's heading, and is in the record."""
+    """The steps of one target's deployment. Every error begins with the section's heading, and is in the record.
+
+    ``options``: what a user adds to ``certbot`` so that it uses this installer and this file.
+    """
 
     def __init__(
         self, target: Target, storage: Storage, environment: Environment, own_files: OwnFiles, options: str
     ) -> None:
-        """Touch nothing. ``options``: what a user adds to ``certbot`` so that it uses this installer and this file."""
         self.target = target
         self.identity = identity_of(target)
         self._storage = storage
@@ -79,9 +69,9 @@ class TargetDeployer:
     # is there anything to do?
 
     def is_up_to_date(self, lineage: LineageFiles) -> bool:
-        """Tell whether files, service and record are as the section and the lineage want them.
+        """Return whether files, service and record are as section and lineage require.
 
-        Where stat(2) says that nothing changed since that was so, no file is read.
+        No file is read where stat(2) shows that nothing has changed since the last time that they were.
         """
         cache = self._storage.cache
         if lineage.live is not None and cache.is_unchanged(self.target, lineage.live):
@@ -94,7 +84,7 @@ class TargetDeployer:
         if plan.is_up_to_date:
             self._add_service(plan)
         if plan.is_up_to_date and lineage.live is not None:
-            cache.remember(self.target, lineage.live)
+            cache.add(self.target, lineage.live)
         return plan.is_up_to_date
 
     def _add_service(self, plan: Plan) -> None:
@@ -104,11 +94,11 @@ class TargetDeployer:
                 self._storage.records.write(self.identity, replace(plan.record, service=plan.service))
 
     def is_held(self, lineage: LineageFiles) -> bool:
-        """Tell whether ``certbot rollback`` keeps this lineage's certificate away; say so.
+        """Return whether a hold of ``certbot rollback`` excludes this lineage's certificate, and warn if so.
 
-        The hold ends before the held certificate does; for a while before that, it is an error.
+        The hold ends before the held certificate expires; for some time before its end, the hold is an error.
         """
-        with self._errors_named():
+        with self._own_errors():
             record = self._storage.records.read(self.target)
             if not record.hold or record.hold != lineage.bundle.fingerprint:
                 return False
@@ -147,31 +137,31 @@ class TargetDeployer:
     def stage(self, bundle: CertificateBundle, *, end_hold: bool = False) -> StagedDeployment | None:
         """Check, test, write, test; ``None`` where there is nothing to do. After an error the files are as before.
 
-        ``end_hold``: the administrator wants this certificate now, whatever was before.
+        ``end_hold``: end a hold, since the administrator asked for this certificate.
         """
-        with self._errors_named():
-            self._adopt_record()
+        with self._own_errors():
+            self._complete_record()
             former = self._storage.records.read(self.target)
             if end_hold and (former.hold or former.running):
                 former = replace(former, hold="", inputs="" if former.hold else former.inputs, running=[])
-        with self._errors_named(former):
+        with self._own_errors(former):
             plan = make_plan(self.target, bundle, former, self._own_files)
             if plan.is_up_to_date:
                 return None
             check(bundle, self._environment.now())
             changes, digests = plan.changes(bundle)
-            record = self._good_record(former, bundle.fingerprint, plan.inputs, digests)
+            record = self._new_record(former, bundle.fingerprint, plan.inputs, digests)
             transaction = self._write(changes, former, record)
         is_newer = bundle.fingerprint != former.fingerprint
         return StagedDeployment(bundle.fingerprint, dns_names(bundle), former, record, transaction, restorable=is_newer)
 
     def stage_restore(self, hold: str, names: tuple[str, ...]) -> StagedDeployment | None:
-        """Write what the last committed deployment replaced, with test; ``None`` where there is nothing to.
+        """Write the files that the last committed deployment replaced, with test; ``None`` where there are none.
 
-        ``hold``: fingerprint that shall not be deployed again by itself.
+        ``hold``: fingerprint that must not be deployed again automatically.
         """
-        with self._errors_named():
-            self._adopt_record()
+        with self._own_errors():
+            self._complete_record()
             last = self._storage.journal.last_committed(self.identity)
             if last is None or last["about"].get("restored") or all(entry.old is None for entry in last["entries"]):
                 return None
@@ -179,8 +169,8 @@ class TargetDeployer:
             files = inspect(self.target, self._own_files, None)
             self._check_restorable(old, files)
             former, about = self._storage.records.read(self.target), old.about
-            record = self._good_record(former, about["before"], about["inputs"], about["outputs"])
-            record = replace(record, outcome=outcomes.HELD, hold=hold)
+            record = self._new_record(former, about["before"], about["inputs"], about["outputs"])
+            record = replace(record, outcome=HELD, hold=hold)
             by_path = {entry.path: old.old_data(entry) for entry in old.entries}
             changes = [file.change_to(by_path[file.path]) for file in files if file.path in by_path]
             about = {"before": about["before"], "inputs": about["inputs"], "outputs": about["outputs"]}
@@ -188,7 +178,7 @@ class TargetDeployer:
         return StagedDeployment(about["before"], names, former, record, transaction)
 
     def _check_restorable(self, old: Transaction, files: Sequence[TargetFile]) -> None:
-        """Refuse to restore what the section does not name, to another folder, or what is no good any more."""
+        """Refuse to restore files that the section does not name, in another folder, or with an expired certificate."""
         named = {file.path: file for file in files}
         before = set(old.about["outputs"])
         gone = [str(entry.path) for entry in old.entries if entry.path not in named]
@@ -201,9 +191,9 @@ class TargetDeployer:
         for entry in old.entries:
             with entry.folder.opened(trusted_uids(self.target)):
                 pass
-        kept = {entry.path: old.old_data(entry) for entry in old.entries}
+        stored = {entry.path: old.old_data(entry) for entry in old.entries}
         current = {file.path: file.current.data if file.current else None for file in files}
-        content = {**current, **kept}
+        content = {**current, **stored}
         found = [(named[path].output.kind, data) for path, data in content.items() if data is not None]
         problem = problem_of_old_files(found, password_of(self.target), self._environment.now())
         if problem:
@@ -212,7 +202,7 @@ class TargetDeployer:
                 f"Get another certificate: certbot renew --force-renewal --cert-name {self.target.lineage}",
             )
 
-    def _good_record(
+    def _new_record(
         self, former: DeploymentRecord, fingerprint: str, inputs: str, outputs: dict[str, str]
     ) -> DeploymentRecord:
         now_seconds = self._environment.now()
@@ -220,7 +210,7 @@ class TargetDeployer:
             name=self.target.name,
             source=str(self.target.source),
             lineage=self.target.lineage,
-            outcome=outcomes.DEPLOYED,
+            outcome=DEPLOYED,
             fingerprint=fingerprint,
             deployed_at_seconds=now_seconds,
             tried_at_seconds=now_seconds,
@@ -248,7 +238,7 @@ class TargetDeployer:
             "before": former.fingerprint,
             "inputs": former.inputs,
             "outputs": former.outputs,
-            "record": asdict(record),
+            "record": record.to_document(),
             **({**restored, "restored": True} if restored else {}),
         }
         journal = self._storage.journal
@@ -259,7 +249,7 @@ class TargetDeployer:
         except DeployError as error:
             if failed_before is not None and isinstance(error, CommandFailedError):
                 error = DeployError(f"{error.message}; it failed before we came, too", error.hint)
-            raise self._undone(transaction, error) from error
+            raise self._roll_back(transaction, error) from error
         except BaseException:
             transaction.roll_back()
             raise
@@ -274,9 +264,9 @@ class TargetDeployer:
         return None
 
     def finish(self, staged: StagedDeployment) -> None:
-        """Reload, probe, commit. An error puts everything back, reloads and probes the old state, and says so.
+        """Reload, probe, commit. After an error the old files are restored, and reloaded and probed again.
 
-        A stopped unit is no error, unless it was a reload of ours that stopped it.
+        A stopped unit is no error, unless our own reload stopped it.
         """
         transaction, record = staged.transaction, staged.record
         try:
@@ -285,24 +275,24 @@ class TargetDeployer:
             self._service.reload(must_run=staged.former.running)
             self._service.probe(staged.fingerprint, staged.names)
         except DeployError as error:
-            with self._errors_named(staged.former):
-                raise self._back(staged, error) from error
+            with self._own_errors(staged.former):
+                raise self._undo_after_reload(staged, error) from error
         except BaseException:
             if transaction is not None:
                 self._storage.records.mark_reload_pending(self.identity, self._service.running, staged.former)
                 transaction.roll_back()
             raise
-        with self._errors_named():
+        with self._own_errors():
             if transaction is not None:
                 transaction.commit(restorable=staged.restorable)
                 if staged.restorable:
                     record = replace(record, transaction=transaction.about["tag"])
             self._storage.records.write(self.identity, record)
         done = "brought back what was before to" if record.hold else "deployed to"
-        self._environment.notify(f"{done} {self.target.title}: lineage {self.target.lineage}{self._stopped()}")
+        self._environment.notify(f"{done} {self.target.title}: lineage {self.target.lineage}{self._stopped_units()}")
 
-    def _stopped(self) -> str:
-        """Return what is to be said of units that are not running, behind what was done."""
+    def _stopped_units(self) -> str:
+        """Return the end of the message: units that are not running."""
         units = self._service.stopped
         if not units:
             return ""
@@ -312,15 +302,15 @@ class TargetDeployer:
         return f"; {', '.join(units)} {they}{', and nothing was probed' if self.target.probes else ''}"
 
     def undo(self, staged: StagedDeployment) -> None:
-        """Put back the files of a deployment that was not finished."""
+        """Restore the files of a deployment that was not finished."""
         if staged.transaction is not None:
             staged.transaction.roll_back()
 
-    def _back(self, staged: StagedDeployment, error: DeployError) -> DeployError:
-        """Undo after the service has read the files; say how that went behind the first error."""
+    def _undo_after_reload(self, staged: StagedDeployment, error: DeployError) -> DeployError:
+        """Undo after the service may have read the new files; return the error, followed by the result of that."""
         if staged.transaction is None:
             return error
-        undone = self._undone(staged.transaction, error)
+        rolled_back = self._roll_back(staged.transaction, error)
         try:
             self._service.reload_again()
             self._service.probe(staged.former.fingerprint, staged.names)
@@ -328,46 +318,47 @@ class TargetDeployer:
             with contextlib.suppress(GarrTcsError, OSError):
                 self._storage.records.mark_reload_pending(self.identity, self._service.running, staged.former)
             how = "fails in the same way" if later.message == error.message else f"fails: {later.message}"
-            return DeployError(f"{undone.message}, but the service with them {how}", undone.hint)
-        return undone
+            return DeployError(f"{rolled_back.message}, but the service with them {how}", rolled_back.hint)
+        return rolled_back
 
     @staticmethod
-    def _undone(transaction: Transaction, error: DeployError) -> DeployError:
+    def _roll_back(transaction: Transaction, error: DeployError) -> DeployError:
+        """Roll back; return the error, followed by the result of that."""
         try:
             transaction.roll_back()
         except DeployError as later:
             return DeployError(f"{error.message}; {later.message}", later.hint)
         return DeployError(f"{error.message}; the old files are back", error.hint)
 
-    # what is remembered of it
+    # its record
 
-    def _adopt_record(self) -> None:
-        """Write the record of a deployment whose process was killed when all but that was done."""
+    def _complete_record(self) -> None:
+        """Write the record of a deployment whose process was killed between commit and record."""
         last = self._storage.journal.last_committed(self.identity)
         if last is not None:
-            self._storage.records.adopt(self.identity, last)
+            self._storage.records.complete(self.identity, last)
 
     @contextlib.contextmanager
-    def _errors_named(self, former: DeploymentRecord | None = None) -> Iterator[None]:
-        """Raise every error as one of this section; with ``former``, write it down as a failed attempt."""
+    def _own_errors(self, former: DeploymentRecord | None = None) -> Iterator[None]:
+        """Raise every error with the section's heading; with ``former``, also record it as a failed attempt."""
         try:
             yield
         except (GarrTcsError, OSError) as error:
-            named = error if isinstance(error, GarrTcsError) else os_error("cannot deploy", error)
-            title = "" if named.message.startswith(self.target.title) else f"{self.target.title}: "
-            named = DeployError(f"{title}{named.message}", named.hint)
+            own = error if isinstance(error, GarrTcsError) else os_error("cannot deploy", error)
+            title = "" if own.message.startswith(self.target.title) else f"{self.target.title}: "
+            own = DeployError(f"{title}{own.message}", own.hint)
             if former is not None:
-                self._write_failure(former, named)
-            raise named from error
+                self._write_failure(former, own)
+            raise own from error
 
     def _write_failure(self, former: DeploymentRecord, error: DeployError) -> None:
         with contextlib.suppress(GarrTcsError, OSError):  # the first error is the one to report
-            written = self._storage.records.read(self.target)  # where a pending reload may have been noted meanwhile
+            written = self._storage.records.read(self.target)  # a pending reload may have been recorded meanwhile
             failed = replace(
                 former,
-                reload_owed=written.reload_owed,
+                reload_pending=written.reload_pending,
                 running=written.running,
-                outcome=outcomes.FAILED,
+                outcome=FAILED,
                 error=error.message,
                 failures=written.failures + 1,
                 tried_at_seconds=self._environment.now(),

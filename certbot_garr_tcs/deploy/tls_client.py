@@ -1,9 +1,9 @@
 """Fetch the certificate that a port serves, at once or after STARTTLS.
 
-Whoever answers there may be an attacker: an attempt has one deadline and one limit of bytes for all that it reads, the
-TLS handshake included.
+An attacker may answer there: an attempt has one deadline and one limit of bytes for everything that it reads, the TLS
+handshake included.
 
-The words before TLS are own lines. smtplib, poplib, imaplib and ftplib begin their timeout anew with every read,
+The commands before TLS are our own code. smtplib, poplib, imaplib and ftplib begin their timeout anew with every read,
 nntplib has left Python, and no library that Certbot brings speaks LDAP, XMPP, ManageSieve, MySQL's or PostgreSQL's
 protocol.
 """
@@ -26,7 +26,7 @@ from certbot_garr_tcs.errors import DeployError, printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from certbot_garr_tcs.deploy.targets import Probe
+    from certbot_garr_tcs.deploy.settings import Probe
 
 _MOST_BYTES = 256 * 1024
 """More than any handshake needs: OpenSSL takes 100 KiB of certificates."""
@@ -40,8 +40,7 @@ _PROTOCOL_HINT = "Name the right port in probe, or the right protocol in probe-s
 def fetch_certificate(probe: Probe, server_name: str | None, timeout_seconds: float) -> bytes:
     """Return the certificate that is served, as DER; raise DeployError where none is within the time.
 
-    Says nothing about trust. Not promised: which of several certificates a server chooses that has both an RSA and an
-    ECDSA one.
+    Trust is not checked. Which certificate a server with both an RSA and an ECDSA one chooses is not defined.
     """
     deadline = time.monotonic() + timeout_seconds
     step, hint = "no connection", "Is the service running, and does it listen there? See its log."
@@ -69,7 +68,7 @@ def _seconds_left(deadline: float) -> float:
 
 
 def _resolve(host: str, port: int, deadline: float) -> list[Any]:
-    """Return what getaddrinfo(3) says; it takes no timeout, so a thread waits for it that may be left behind."""
+    """Call getaddrinfo(3) in a thread, since it has no timeout; after the deadline the thread goes on alone."""
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -110,7 +109,7 @@ def _connect(host: str, port: int, deadline: float) -> socket.socket:
 
 
 class _Peer:
-    """What answers at the port: all reads and writes end at one deadline, and all reads share one limit of bytes."""
+    """The connection to the server: all reads and writes have one deadline, and all reads one limit of bytes."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
@@ -139,7 +138,7 @@ class _Peer:
     def handshake(self, server_name: str | None) -> bytes:
         """Make the TLS handshake, and return the peer's certificate.
 
-        With an ssl.SSLSocket, OpenSSL reads as long as there is something to read, and looks at no deadline meanwhile.
+        Not with an ssl.SSLSocket: OpenSSL then reads as long as bytes arrive, without regard to a deadline.
         """
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         tls = _context().wrap_bio(incoming, outgoing, server_hostname=server_name)
@@ -151,7 +150,7 @@ class _Peer:
             except ssl.SSLWantReadError:
                 self.send(outgoing.read())
                 incoming.write(self._receive())
-        with contextlib.suppress(OSError):  # we have what we want; this is so that the server logs no error
+        with contextlib.suppress(OSError):  # so that the server logs no error
             self.send(outgoing.read())
             with contextlib.suppress(ssl.SSLWantReadError):
                 tls.unwrap()
@@ -184,12 +183,12 @@ class _Peer:
 def _context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # what is served is compared; trusting it is the clients' business
+    context.verify_mode = ssl.CERT_NONE  # the certificate is compared, and not trusted
     context.set_ciphers("ALL:!aNULL:@SECLEVEL=0")
     return context
 
 
-# the words before TLS
+# the commands before TLS
 
 
 def _shown(data: bytes | bytearray) -> str:
@@ -217,10 +216,10 @@ _LINES: dict[str, tuple[tuple[bytes, bytes, bytes], ...]] = {
     # RFC 5804 §2.2
     "sieve": ((b"", b"OK|NO|BYE", b"OK"), (b"STARTTLS", b"OK|NO|BYE", b"OK")),
 }
-"""Protocols of lines: what we send, how the last line of an answer begins, and how a last line begins that agrees."""
+"""Protocols of lines: what we send, the beginning of an answer's last line, and its beginning where it is positive."""
 
 
-def _speak_lines(steps: Iterable[tuple[bytes, bytes, bytes]], peer: _Peer, _: str) -> None:
+def _line_dialogue(steps: Iterable[tuple[bytes, bytes, bytes]], peer: _Peer, _: str) -> None:
     for words, last, agreed in steps:
         if words:
             peer.send(words + b"\r\n")
@@ -287,7 +286,7 @@ def _xmpp(peer: _Peer, server_name: str, stream: str = "jabber:client") -> None:
 
 
 _DIALOGUES: dict[str, Callable[[_Peer, str], None]] = {
-    **{protocol: partial(_speak_lines, steps) for protocol, steps in _LINES.items()},
+    **{protocol: partial(_line_dialogue, steps) for protocol, steps in _LINES.items()},
     "ldap": _ldap,
     "postgres": _postgres,
     "mysql": _mysql,

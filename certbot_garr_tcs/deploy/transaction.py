@@ -1,4 +1,4 @@
-"""Change a set of files together: all new after commit, all old after roll back, also by the next process."""
+"""Change a set of files together: all new after commit, all old after rollback, which the next process can do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Change:
-    """What one file will be: without ``data`` and ``metadata`` it is removed. ``kind``: what it holds, as in Output."""
+    """The new content of one file; without ``data`` and ``metadata`` it is removed. ``kind``: as in ``Output``."""
 
     kind: str
     folder: FolderReference
@@ -39,7 +39,7 @@ class Change:
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """What a journal says of one file: where it is, how it is staged, and what it was.
+    """One file of a transaction in the journal: where it is, the name it is staged under, and its old content.
 
     ``old``: name and digest of the old bytes in the journal, and the file's metadata; ``None`` where there was no file.
     ``new``: digest of the new bytes, ``None`` where the file is removed; ``kind`` and ``new`` are empty in journals of
@@ -60,7 +60,7 @@ class JournalEntry:
 
     @classmethod
     def from_document(cls, document: dict[str, Any], made: Sequence[str] = ()) -> JournalEntry:
-        """Read one entry. The version before named paths alone, and ``made``: the folders that it would make."""
+        """Read one entry. The version before wrote paths alone, and ``made``: the folders that it would make."""
         if "folder" in document:
             written = {**document["folder"], "make": tuple(document["folder"]["make"])}
             return cls(**{**document, "folder": FolderReference(**written)})
@@ -75,19 +75,18 @@ class JournalEntry:
 
 
 class Journal:
-    """The old files of each target's transaction, below the state folder, for this user's eyes alone.
+    """The old files of each target's transactions, below the state folder, readable by this user alone.
 
-    ``open/ID.json`` is a transaction that is not over: its presence is what recovery looks for. ``last/ID.json`` is
-    the last one committed: what it replaced can be brought back. ``bytes/`` holds old files, and documents before
-    they are whole; what no document names is removed with the next one.
+    ``open/ID.json``: a transaction that is not finished; recovery rolls it back. ``last/ID.json``: the last one that
+    was committed; ``certbot rollback`` restores what it replaced. ``bytes/``: old files, and documents while they are
+    written; what no document names is removed with the next transaction.
     """
 
     def __init__(self, state: StateFolder) -> None:
-        """Name the folders; touch nothing."""
         self._state = state
         self.open, self.last, self.bytes = (state.path / "journal" / name for name in ("open", "last", "bytes"))
 
-    def make(self) -> None:
+    def ensure(self) -> None:
         """Create the folders where they are missing."""
         above = Folder.private(self._state.ensure())
         for folder in (self.open.parent, self.open, self.last, self.bytes):
@@ -96,7 +95,7 @@ class Journal:
                     parent.make_folder(folder.name, 0o700)
 
     def unfinished(self) -> list[str]:
-        """Return the IDs of transactions that are not over, oldest first where the clock did not jump."""
+        """Return the IDs of transactions that are not finished, oldest first where the clock did not jump."""
         names = _names(self.open)
         return [path.stem for path in sorted((self.open / name for name in names), key=_changed_ns)] if names else []
 
@@ -130,8 +129,8 @@ class Journal:
         """Return the document of a target's last deployment."""
         return self.read(self.last / f"{identity}.json")
 
-    def keep(self, name: str, old: FileSnapshot) -> dict[str, Any]:
-        """Store an old file; return what its journal says of it."""
+    def store_old(self, name: str, old: FileSnapshot) -> dict[str, Any]:
+        """Store an old file; return its description for the journal."""
         with Folder.private(self.bytes) as folder:
             folder.stage(name, old.data, _private(folder))
         metadata = FileMetadata.from_document(asdict(old.metadata))
@@ -142,13 +141,13 @@ class Journal:
         if entry.old is None:
             return None
         with Folder.private(self.bytes) as folder:
-            kept = folder.read(entry.old["bytes"])
-        if kept is None or kept.sha256 != entry.old["sha256"]:
+            stored = folder.read(entry.old["bytes"])
+        if stored is None or stored.sha256 != entry.old["sha256"]:
             raise DeployError(f"the old bytes of {entry.path} are lost", f"Look into {self.bytes}.")
-        return FileSnapshot(kept.data, FileMetadata.from_document(entry.old["meta"]))
+        return FileSnapshot(stored.data, FileMetadata.from_document(entry.old["meta"]))
 
     def write(self, identity: str, tag: str, document: dict[str, Any]) -> None:
-        """Put a document into ``open``, whole or not at all."""
+        """Write a document to ``open``, atomically."""
         entries = [asdict(entry) for entry in document["entries"]]
         text = json.dumps({**document, "entries": entries}, indent=1)
         staged = f"{identity}-{tag}-journal"
@@ -168,8 +167,8 @@ class Journal:
             if path.name not in named:
                 path.unlink()
 
-    def forget(self, identity: str) -> None:
-        """Remove what the last deployment to a target replaced."""
+    def remove_last(self, identity: str) -> None:
+        """Remove the old files that the last deployment to a target replaced."""
         with Folder.private(self.last) as folder:
             folder.remove(f"{identity}.json")
         self.sweep(identity)
@@ -188,7 +187,7 @@ def _changed_ns(path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
     except OSError:
-        return 0  # the process whose it was has ended it meanwhile
+        return 0  # another process has finished it meanwhile
 
 
 def _private(folder: Folder) -> FileMetadata:
@@ -196,19 +195,21 @@ def _private(folder: Folder) -> FileMetadata:
 
 
 class Transaction:
-    """One set of changes between ``begin`` (or ``resume``) and ``commit`` or ``roll_back``."""
+    """One set of changes, from ``begin`` (or ``resume``) to ``commit``, ``roll_back`` or ``abandon``.
+
+    ``unremoved``: temporary files that ``roll_back`` could not remove.
+    """
 
     def __init__(self, journal: Journal, identity: str, document: dict[str, Any]) -> None:
-        """Take what the journal says; ``begin`` and ``resume`` are the ways in."""
         self._journal = journal
         self._identity = identity
         self._document = document
-        self._over = False
-        self.left_behind: list[str] = []
+        self._is_over = False
+        self.unremoved: list[str] = []
 
     @property
     def about(self) -> dict[str, Any]:
-        """Return what ``begin`` was given to remember."""
+        """Return what was given to ``begin``, and ``tag``."""
         about: dict[str, Any] = self._document["about"]
         return about
 
@@ -219,7 +220,7 @@ class Transaction:
 
     @property
     def entries(self) -> list[JournalEntry]:
-        """Return what the journal says of each file."""
+        """Return the journal's entry of each file."""
         entries: list[JournalEntry] = self._document["entries"]
         return entries
 
@@ -236,22 +237,22 @@ class Transaction:
         about: dict[str, Any],
         trusted_uids: frozenset[int],
     ) -> Transaction:
-        """Write down what is there now; after this, and not before, files may change.
+        """Write the old files and the journal; after this, and not before, files may change.
 
-        ``identity``: letters and digits, one per target; a former transaction of it must be over. ``trusted_uids``:
+        ``identity``: letters and digits, one per target; a former transaction of it must be finished. ``trusted_uids``:
         who may own the folders. ``about`` also gets ``tag``, which no other transaction has.
         """
         tag = secrets.token_hex(8)
         try:
-            journal.make()
+            journal.ensure()
             entries = []
             for number, change in enumerate(changes):
                 with change.folder.opened(trusted_uids) as folder:
                     old = folder.read(change.name) if folder else None
-                kept = journal.keep(f"{identity}-{tag}-{number}", old) if old else None
+                stored = journal.store_old(f"{identity}-{tag}-{number}", old) if old else None
                 new = None if change.data is None else hashlib.sha256(change.data).hexdigest()
                 temporary = f".garr-tcs-{identity}-{tag}-{number}"
-                entries.append(JournalEntry(change.kind, change.folder, change.name, temporary, kept, new))
+                entries.append(JournalEntry(change.kind, change.folder, change.name, temporary, stored, new))
             document = {"about": {**about, "tag": tag}, "trusted": sorted(trusted_uids), "entries": entries}
             journal.write(identity, tag, document)
         except (OSError, DeployError) as error:
@@ -264,7 +265,7 @@ class Transaction:
 
     @classmethod
     def resume(cls, journal: Journal, identity: str, trusted_uids: frozenset[int]) -> Transaction | None:
-        """Take up a transaction that another process, or an earlier call, left open.
+        """Return a transaction that another process, or an earlier call, left open.
 
         ``trusted_uids``: for a journal of the version before, which names none.
         """
@@ -272,9 +273,9 @@ class Transaction:
         return None if document is None else cls(journal, identity, {"trusted": sorted(trusted_uids), **document})
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Write everything beside its place first, then put it there, file by file.
+        """Write every file under a temporary name in its folder first, then rename one after the other.
 
-        An error leaves the set as it is: ``roll_back`` is the caller's next call.
+        After an error the files stay as they are: the caller then calls ``roll_back``.
         """
         doing = ""
         try:
@@ -300,7 +301,7 @@ class Transaction:
             raise os_error(doing, error) from error
 
     def mark_reloading(self) -> None:
-        """Note that the service is about to read the new files: after a crash it has to read the old ones."""
+        """Record that the service is about to read the new files: after a crash it has to read the old ones again."""
         self.about["reloading"] = True
         try:
             self._journal.write(self._identity, secrets.token_hex(8), self._document)
@@ -308,7 +309,7 @@ class Transaction:
             raise os_error(f"cannot keep a journal in {self._journal.open}", error) from error
 
     def commit(self, *, restorable: bool) -> None:
-        """End with the new files; keep the old ones for a later ``certbot rollback`` if ``restorable``."""
+        """Finish with the new files; the old ones stay for ``certbot rollback`` if ``restorable``."""
         name = f"{self._identity}.json"
         try:
             with Folder.private(self._journal.open) as opened, Folder.private(self._journal.last) as last:
@@ -318,40 +319,40 @@ class Transaction:
                     opened.sync()
                 else:
                     opened.remove(name)
-            self._over = True
+            self._is_over = True
             self._journal.sweep(self._identity)
         except OSError as error:
             raise os_error(f"cannot close the journal {self._journal.open / name}", error) from error
 
     def roll_back(self) -> None:
-        """End with the old files. Repeatable; may follow a crash at any point, its own included.
+        """Finish with the old files. Repeatable, also after a crash at any point, even in this method.
 
-        After commit it does nothing. Where one file cannot be put back the others are, the transaction stays
-        open for the next run, and the error says which file is how. ``left_behind``: temporary files that stay.
+        After commit it does nothing. Where one file cannot be restored the others are, the transaction stays open for
+        the next run, and the error gives the state of each file that is not restored.
         """
-        if self._over:
+        if self._is_over:
             return
-        failed = list(filter(None, map(self._put_back_or_say, reversed(self.entries))))
+        failed = list(filter(None, map(self._restore_error, reversed(self.entries))))
         if failed:
             raise DeployError(
                 f"cannot put back every file of {self.title}: {'; '.join(failed)}",
                 "Correct that, and run certbot renew: it tries again first of all.",
             )
         self._remove_made_folders()
-        self.give_up()
+        self.abandon()
 
-    def give_up(self) -> None:
-        """End with the files as they are; the old ones are no longer kept."""
+    def abandon(self) -> None:
+        """Finish with the files as they are, and remove the old ones from the journal."""
         try:
             with Folder.private(self._journal.open) as folder:
                 folder.remove(f"{self._identity}.json")
-            self._over = True
+            self._is_over = True
             self._journal.sweep(self._identity)
         except OSError as error:
             raise os_error(f"cannot close the journal of {self._identity}", error) from error
 
     def is_applied(self) -> bool:
-        """Tell whether every file is wholly new; False where the journal does not say what that is."""
+        """Return whether every file has its new content; ``False`` where the journal has no digest of it."""
         for entry in self.entries:
             if entry.new == "":
                 return False
@@ -375,7 +376,7 @@ class Transaction:
             yield folder
 
     def _remove_made_folders(self) -> None:
-        """Remove what was made, innermost first, unless somebody put something there."""
+        """Remove the folders that were made, innermost first, unless they contain something."""
         made = sorted({entry.folder for entry in self.entries if entry.folder.make}, key=lambda each: len(each.make))
         for folder in reversed(made):
             for depth in reversed(range(len(folder.make))):
@@ -384,15 +385,16 @@ class Transaction:
                     if parent is not None:
                         parent.remove_folder(folder.make[depth])
 
-    def _put_back_or_say(self, entry: JournalEntry) -> str:
+    def _restore_error(self, entry: JournalEntry) -> str:
+        """Restore a file; return what went wrong, with the file's state, or nothing."""
         try:
-            self._put_back(entry)
+            self._restore(entry)
         except (OSError, DeployError) as error:
             text = error.message if isinstance(error, DeployError) else error.strerror
             return f"{entry.path} is {self._state_of(entry)} ({text})"
         return ""
 
-    def _put_back(self, entry: JournalEntry) -> None:
+    def _restore(self, entry: JournalEntry) -> None:
         with self._opened(entry) as folder:
             if folder is None:
                 return  # a folder that was to be made and never was
@@ -408,7 +410,7 @@ class Transaction:
             try:
                 folder.remove(entry.temporary)
             except OSError as error:  # a disk that is read-only by now; or a folder, and then it is not ours
-                self.left_behind.append(f"{folder.path / entry.temporary} ({error.strerror})")
+                self.unremoved.append(f"{folder.path / entry.temporary} ({error.strerror})")
 
     def _state_of(self, entry: JournalEntry) -> str:
         try:

@@ -14,7 +14,7 @@ from support.needs import need, need_program, need_root
 from support.pki import material
 from support.service import Host
 
-from certbot_garr_tcs.deploy.targets import Output
+from certbot_garr_tcs.deploy.settings import Output
 from certbot_garr_tcs.deploy.transaction import Journal
 from certbot_garr_tcs.errors import DeployError
 

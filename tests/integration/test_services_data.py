@@ -19,9 +19,10 @@ from support.folders import open_folder
 from support.needs import need_program, need_root
 from support.pki import key_pem_of
 
-from certbot_garr_tcs.deploy.section import target_from_keys
+from certbot_garr_tcs.deploy.settings import read_target
 from certbot_garr_tcs.errors import DeployError
 from certbot_garr_tcs.sandbox.settings import free_port
+from certbot_garr_tcs.section_reader import Section
 
 pytestmark = pytest.mark.integration
 
@@ -169,7 +170,9 @@ def test_keytool_reads_the_keystore(legacy):
 def test_grid_hosts_get_their_modes(tmp_path):
     """The preset for grid hosts writes 0644 and 0400, where /etc/grid-security would be."""
     need_root()
-    preset, problems = target_from_keys("grid", {"preset": "grid-host", "lineage": LINEAGE}, tmp_path / "ini")
+    preset, problems = read_target(
+        Section("deploy", "grid", 1, {"preset": "grid-host", "lineage": LINEAGE}), tmp_path / "ini"
+    )
     assert problems == []
     with open_folder() as folder:
         site = Site(folder, free_port())

@@ -137,7 +137,7 @@ def test_a_reload_that_hangs_is_ended_and_undone(site):
     ):
         site.deploy()
     assert site.served() == old
-    assert site.entry().reload_owed
+    assert site.entry().reload_pending
 
 
 def test_a_deployment_killed_between_files_and_reload_is_mended(site):

@@ -20,12 +20,12 @@ from support.daemons import LINEAGE, Site, foreground, wait_for_port
 from support.folders import open_folder
 from support.needs import need, need_program, need_root
 
-from certbot_garr_tcs.deploy.folders import open_place
+from certbot_garr_tcs.deploy.folders import open_location
 from certbot_garr_tcs.deploy.presets import DEBIAN, PRESETS
-from certbot_garr_tcs.deploy.section import target_from_keys
-from certbot_garr_tcs.deploy.targets import OUTPUTS
+from certbot_garr_tcs.deploy.settings import OUTPUTS, read_target
 from certbot_garr_tcs.errors import DeployError
 from certbot_garr_tcs.sandbox.settings import free_port
+from certbot_garr_tcs.section_reader import Section
 
 pytestmark = pytest.mark.integration
 
@@ -457,11 +457,13 @@ def test_a_preset_is_as_its_package_has_it(preset):
     """Folders are there and root's, user and group are there, the unit and the commands too."""
     need_root()
     need_program(PROGRAMS[preset])
-    target, problems = target_from_keys("x", {"preset": preset, "lineage": LINEAGE}, Path("/x"), family=DEBIAN)
+    target, problems = read_target(
+        Section("deploy", "x", 1, {"preset": preset, "lineage": LINEAGE}), Path("/x"), family=DEBIAN
+    )
     assert problems == []
     for output in target.outputs:
-        with open_place(output.path, frozenset({0})) as place:
-            assert target.mkdir or place.missing == ()
+        with open_location(output.path, frozenset({0})) as location:
+            assert target.mkdir or location.missing == ()
     assert target.owner is None or pwd.getpwnam(target.owner)
     assert target.group is None or grp.getgrnam(target.group)
     for words in (*target.tests, *target.reloads):

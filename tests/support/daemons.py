@@ -12,8 +12,9 @@ from certbot_garr_tcs.deploy.certificate import fingerprint_of
 from certbot_garr_tcs.deploy.environment import Environment
 from certbot_garr_tcs.deploy.installer import Installer
 from certbot_garr_tcs.deploy.records import DeploymentRecords
-from certbot_garr_tcs.deploy.section import target_from_keys
+from certbot_garr_tcs.deploy.settings import read_target
 from certbot_garr_tcs.deploy.tls_client import fetch_certificate
+from certbot_garr_tcs.section_reader import Section
 from certbot_garr_tcs.storage import StateFolder
 from support.pki import files_of, material
 
@@ -77,7 +78,7 @@ class Site:
     @property
     def target(self):
         """Return the target of the section, as config reads it."""
-        target, problems = target_from_keys("site", self.keys, self.folder / "garr-tcs.ini")
+        target, problems = read_target(Section("deploy", "site", 1, self.keys), self.folder / "garr-tcs.ini")
         assert problems == []
         return target
 

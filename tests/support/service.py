@@ -12,7 +12,7 @@ from certbot_garr_tcs.deploy.commands import CommandFailedError
 from certbot_garr_tcs.deploy.environment import Environment
 from certbot_garr_tcs.deploy.files import Folder
 from certbot_garr_tcs.deploy.installer import Installer
-from certbot_garr_tcs.deploy.targets import Output, Probe, Target
+from certbot_garr_tcs.deploy.settings import Output, Probe, Target
 from certbot_garr_tcs.errors import DeployError
 from certbot_garr_tcs.storage import StateFolder
 from support.pki import NOW_SECONDS, files_of

@@ -53,18 +53,18 @@ def test_a_silent_or_killed_command_is_told_too():
 
 
 def test_a_missing_command_is_not_a_red_one():
-    """What cannot be run is another error than a test that says no."""
+    """What cannot be run is another error than a test that fails."""
     with pytest.raises(DeployError, match=r"cannot run /no/such -t: No such file or directory") as caught:
         run(["/no/such", "-t"], 30)
     assert not isinstance(caught.value, CommandFailedError)
 
 
-@pytest.mark.parametrize("deaf", [False, True])
-def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path, monkeypatch, deaf):
+@pytest.mark.parametrize("ignores_sigterm", [False, True])
+def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path, monkeypatch, ignores_sigterm):
     """Time is up: the whole process group goes, also where it ignores SIGTERM."""
     monkeypatch.setattr(commands, "_GRACE_SECONDS", 0.2)
     pids = tmp_path / "pids"
-    ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" if deaf else ""
+    ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" if ignores_sigterm else ""
     code = (
         f"{ignore}import os, subprocess, sys, time; child = subprocess.Popen(['sleep', '60']);"
         f"open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}'); print('still here', flush=True);"

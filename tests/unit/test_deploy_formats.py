@@ -15,7 +15,7 @@ from support.pki import NOW_SECONDS, Authority, authorities, key_pem_of, materia
 
 from certbot_garr_tcs.deploy.certificate import check, dns_names, fingerprint_of, problems
 from certbot_garr_tcs.deploy.formats import inputs_digest, render
-from certbot_garr_tcs.deploy.targets import Output, Target
+from certbot_garr_tcs.deploy.settings import Output, Target
 from certbot_garr_tcs.errors import DeployError
 
 GOOD = material()

@@ -1,4 +1,4 @@
-"""What a target may not be, whom a key may not reach, and what is never put back: each guard by itself."""
+"""What a target may not be, whom a key may not reach, and what is never restored: each guard by itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from certbot_garr_tcs.deploy import files
 from certbot_garr_tcs.deploy.installer import Installer
 from certbot_garr_tcs.deploy.plan import OwnFiles, password_of
 from certbot_garr_tcs.deploy.records import DeploymentRecords, identity_of
-from certbot_garr_tcs.deploy.targets import Output, Probe
+from certbot_garr_tcs.deploy.settings import Output, Probe
 from certbot_garr_tcs.deploy.transaction import Journal
 from certbot_garr_tcs.errors import DeployError, GarrTcsError
 from certbot_garr_tcs.lineages import PIECES
@@ -146,7 +146,7 @@ def keystore(host, password):
     ids=["fifo", "group may write", "huge", "folder", "missing"],
 )
 def test_a_password_file_is_read_only_if_it_is_one(host, prepare, expected):
-    """Kind, mode and size are looked at first, and nothing hangs."""
+    """Kind, mode and size are checked first, and nothing hangs."""
     password = host.tls / "password"
     prepare(password)
     with pytest.raises(DeployError, match=expected):
@@ -508,20 +508,20 @@ def test_a_kill_between_commit_and_record_is_made_up_for(twice, tmp_path):
 
 def test_old_keys_of_targets_that_left_the_file_are_removed(twice):
     """Those of another file's targets are not, as long as that file is there."""
-    twice.process().forget_removed()
+    twice.process().remove_orphans()
     assert Journal(twice.state).restorable() == [identity_of(twice.targets[0])]
     source = twice.tls / "other.ini"
     source.touch()
     other = replace(twice.targets[0], source=source, outputs=(Output("cert", twice.tls / "o", 0o644),), tests=())
-    twice.process([other]).forget_removed()
+    twice.process([other]).remove_orphans()
     assert Journal(twice.state).restorable() == []
     assert list((twice.state.path / "journal" / "bytes").iterdir()) == []
     assert twice.told[-1].startswith("what the last deployment to [deploy www] replaced is removed")
     twice.process([replace(other, probes=())]).converge(LINEAGE)
-    twice.process().forget_removed()
+    twice.process().remove_orphans()
     assert Journal(twice.state).restorable() == [identity_of(other)]
     source.unlink()
-    twice.process().forget_removed()
+    twice.process().remove_orphans()
     assert Journal(twice.state).restorable() == []
 
 
@@ -563,7 +563,7 @@ def test_the_state_of_the_version_before_is_good(twice):
 
 
 def test_a_full_work_dir_matters_only_where_something_is_to_be_done(host, monkeypatch):
-    """The cache fails in silence; what has to be remembered says where, and what to do."""
+    """The cache fails silently; the errors of records and journal have a place and a next step."""
     live = host.tls.parent / "live"
     live.mkdir()
     for piece in PIECES:
@@ -584,7 +584,7 @@ def test_a_full_work_dir_matters_only_where_something_is_to_be_done(host, monkey
 
 
 def test_a_damaged_chain_is_no_reason_to_hold(twice):
-    """A lineage that cannot be deployed leaves what is there, and says so."""
+    """A lineage that cannot be deployed changes nothing, and is reported."""
     served = twice.services["www"].served
     twice.put_lineage(with_chain(material(), authorities("rsa")[0]))
     with pytest.raises(DeployError, match=r"certificate 1 of chain.pem"):

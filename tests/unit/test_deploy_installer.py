@@ -1,4 +1,4 @@
-"""Targets converge to their lineage through every door of Certbot's, or stay as they were."""
+"""Targets converge to their lineage at every call of Certbot's, or stay as they were."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from support.service import Host, file_at
 from certbot_garr_tcs.deploy.folders import FolderReference
 from certbot_garr_tcs.deploy.locks import WAIT_SECONDS, TargetLocks
 from certbot_garr_tcs.deploy.plan import OwnFiles, inspect
-from certbot_garr_tcs.deploy.records import DeploymentRecord, DeploymentRecords, identity_of
-from certbot_garr_tcs.deploy.targets import Output
+from certbot_garr_tcs.deploy.records import DeploymentRecord, DeploymentRecords, document_of, identity_of
+from certbot_garr_tcs.deploy.settings import Output
 from certbot_garr_tcs.deploy.transaction import Change, Journal, Transaction
 from certbot_garr_tcs.errors import DeployError, GarrTcsError
 
@@ -36,7 +36,7 @@ def deployed(host):
     return host
 
 
-def entry_of(host, number=0):
+def record_of(host, number=0):
     return DeploymentRecords(host.state).read(host.targets[number])
 
 
@@ -63,7 +63,7 @@ def no_leftovers(host):
     return not list(host.tls.glob(".*")) and Journal(host.state).unfinished() == []
 
 
-# every door
+# every call of Certbot's
 
 
 def test_run_deploys(host):
@@ -77,7 +77,7 @@ def test_run_deploys(host):
     assert calls(host) == ["reload"]
     assert host.serves(host.lineages[LINEAGE])
     assert host.told == ["deployed to [deploy www]: lineage www.example.it"]
-    entry = entry_of(host)
+    entry = record_of(host)
     assert (entry.outcome, entry.fingerprint) == ("deployed", host.lineages[LINEAGE].fingerprint)
     assert file_at(host.services["www"].key).metadata.mode == 0o600
     assert no_leftovers(host)
@@ -104,7 +104,7 @@ def test_certonly_converges_every_target_whose_lineage_exists(tmp_path):
 
 
 def test_what_is_right_already_costs_nothing(deployed):
-    """A second run through any door writes nothing, runs nothing, and looks at no port."""
+    """A second run of any call writes nothing, runs nothing, and connects to no port."""
     calls(deployed)
     before = snapshot(deployed)
     deployed.process().converge(LINEAGE)
@@ -170,33 +170,33 @@ def test_an_expired_lineage_is_not_deployed(host):
 
 
 def test_red_before_and_green_after_is_good(host):
-    """A missing PEM is a good reason for a red test."""
+    """A missing PEM is a good reason why the test of a service fails."""
     process = host.process()
     process.renew_deploy(LINEAGE)
     process.restart()
     assert host.serves(host.lineages[LINEAGE])
 
 
-@pytest.mark.parametrize("door", ["save", "renew_deploy", "converge"])
-def test_red_before_and_after_is_put_back(deployed, door):
-    """A config that was broken before keeps its old files, is told so, and is tried again."""
+@pytest.mark.parametrize("call", ["save", "renew_deploy", "converge"])
+def test_a_failure_before_and_after_is_rolled_back(deployed, call):
+    """A config that was broken before keeps its old files, is reported, and is tried again."""
     old, new = deployed.lineages[LINEAGE], deployed.put_lineage(material())
     service = deployed.services["www"]
     service.config_red = True
     process = deployed.process()
     process.deploy_cert(LINEAGE)
     with pytest.raises(DeployError, match=r"\[deploy www\]: .*no good; it failed before we came, too; the old files"):
-        getattr(process, door)(*([] if door == "save" else [LINEAGE]))
+        getattr(process, call)(*([] if call == "save" else [LINEAGE]))
     assert deployed.serves(old)
     assert "reload" not in calls(deployed)[3:]
-    assert entry_of(deployed).failures == 1
+    assert record_of(deployed).failures == 1
     service.config_red = False
     deployed.process().converge(LINEAGE)
     assert deployed.serves(new)
-    assert (entry_of(deployed).failures, entry_of(deployed).error) == (0, "")
+    assert (record_of(deployed).failures, record_of(deployed).error) == (0, "")
 
 
-def test_green_before_and_red_after_is_put_back(deployed):
+def test_a_failure_after_success_is_rolled_back(deployed):
     """Files that the service does not like go; the message does not blame the time before."""
     old = deployed.lineages[LINEAGE]
     deployed.put_lineage(material())
@@ -208,7 +208,7 @@ def test_green_before_and_red_after_is_put_back(deployed):
 
 
 def test_a_test_that_cannot_be_run_writes_nothing(deployed):
-    """A missing command is told before anything is written."""
+    """A missing command is reported before anything is written."""
     before = deployed.services["www"].cert.stat().st_ino
     deployed.put_lineage(material())
     target = replace(deployed.targets[0], tests=(("nginx", "nowhere"),))
@@ -243,16 +243,17 @@ def test_a_reload_that_fails_twice_is_owed(deployed):
     with pytest.raises(DeployError, match=r"no; the old files are back, but the service .* in the same way") as caught:
         deployed.process().converge(LINEAGE)
     assert str(caught.value).count("exit status") == 1
-    assert entry_of(deployed).reload_owed
+    assert record_of(deployed).reload_pending
+    assert deployed.state.read(document_of(deployed.targets[0]), {})["reload_owed"]  # the key of the versions before
     deployed.put_lineage(old)
     calls(deployed)
     deployed.process().converge(LINEAGE)
     assert calls(deployed) == ["test", "reload"]
-    assert not entry_of(deployed).reload_owed
+    assert not record_of(deployed).reload_pending
 
 
 def test_a_service_that_goes_on_with_the_old_certificate_is_found(deployed):
-    """The reload says yes and the port still serves the old leaf: everything is put back."""
+    """The reload succeeds and the port still serves the old leaf: everything is put back."""
     old = deployed.lineages[LINEAGE]
     deployed.put_lineage(material())
     deployed.services["www"].deaf = True
@@ -293,12 +294,12 @@ def test_one_bad_target_does_not_hold_up_the_others(tmp_path):
     assert host.serves(new, "good")
     host.services["good"].config_red = True
     host.put_lineage(material())
-    with pytest.raises(DeployError, match=r"cannot deploy to 2 targets: \[deploy bad\].*; \[deploy good\]"):
+    with pytest.raises(DeployError, match=r"^2 errors: \(1\) \[deploy bad\].*; \(2\) \[deploy good\]"):
         host.process().converge(LINEAGE)
 
 
 def test_a_lineage_that_cannot_be_read_does_not_hold_up_the_others(tmp_path):
-    """Its error is told at the end, when the others are deployed."""
+    """Its error is reported at the end, when the others are deployed."""
     host = Host(tmp_path, "www", "mail")
     host.targets[1] = host.services["mail"].target("mail.example.it")
     new = host.put_lineage(material())
@@ -328,7 +329,7 @@ def test_recovery_in_the_same_process_puts_back(deployed):
 
 
 def test_a_crash_before_the_reload_is_recovered_by_the_next_run(deployed):
-    """Another process puts back the old set, says so, and deploys again."""
+    """Another process restores the old set, reports it, and deploys again."""
     new = deployed.put_lineage(material())
     cut_short(deployed)
     deployed.told.clear()
@@ -388,7 +389,7 @@ def test_an_interrupt_puts_back(deployed):
         del service.command
         assert deployed.serves(old)
         assert no_leftovers(deployed)
-    assert entry_of(deployed).reload_owed
+    assert record_of(deployed).reload_pending
 
 
 def test_renewing_twice_in_one_process_writes_once(deployed):
@@ -434,7 +435,7 @@ def test_an_interrupt_without_files_is_passed_on(host):
 
 
 def test_a_ledger_that_cannot_be_read_or_written_is_named(deployed):
-    """Each of them says where it is and what to do."""
+    """Each error has a place and a next step."""
     records = DeploymentRecords(deployed.state)
     path = next(deployed.state.path.glob("deployed-*.json"))
     path.write_text('["no entry"]')
@@ -460,15 +461,15 @@ def as_nobody(act):
 
 
 def test_only_root_gives_files_away(host):
-    """Another user is told so before anything is written."""
-    place = Path("/usr/garr-tcs-test-writes-nothing-here")  # which anybody may look into
-    target = replace(host.targets[0], owner="0", outputs=(Output("cert", place, 0o644),))
+    """Another user gets the error before anything is written."""
+    path = Path("/usr/garr-tcs-test-writes-nothing-here")  # which anybody may look into
+    target = replace(host.targets[0], owner="0", outputs=(Output("cert", path, 0o644),))
     with pytest.raises(DeployError, match=r"only root can give .* to 0. Run Certbot as root"):
         as_nobody(lambda: inspect(target, OwnFiles((), ()), None))
 
 
 def test_a_place_that_was_good_once_and_is_not_any_more_is_told(deployed):
-    """Looking whether a target is right meets the same obstacle as deploying, and only the latter tells."""
+    """The check for an update meets the same error as the deployment, and only the latter reports it."""
     deployed.services["www"].key.unlink()
     deployed.services["www"].key.mkdir()
     with pytest.raises(DeployError, match=r"\[deploy www\]: .*www.key is a folder"):
@@ -479,15 +480,15 @@ def test_a_place_that_was_good_once_and_is_not_any_more_is_told(deployed):
 
 
 def test_rollback_brings_back_the_former_deployment_and_holds_it(deployed):
-    """The timer does not undo a rollback, says so each time, and a newer certificate ends the hold."""
+    """The timer does not undo a rollback, warns each time, and a newer certificate ends the hold."""
     old, bad = deployed.lineages[LINEAGE], deployed.put_lineage(material())
     deployed.process().converge(LINEAGE)
     process = deployed.process()
     process.restore(1)
     process.restart()
     assert deployed.serves(old)
-    assert entry_of(deployed).hold == bad.fingerprint
-    assert entry_of(deployed).fingerprint == old.fingerprint
+    assert record_of(deployed).hold == bad.fingerprint
+    assert record_of(deployed).fingerprint == old.fingerprint
     deployed.process().converge(LINEAGE)
     assert deployed.warned == [
         (
@@ -499,7 +500,7 @@ def test_rollback_brings_back_the_former_deployment_and_holds_it(deployed):
     new = deployed.put_lineage(material())
     deployed.process().converge(LINEAGE)
     assert deployed.serves(new)
-    assert entry_of(deployed).hold == ""
+    assert record_of(deployed).hold == ""
 
 
 def test_install_ends_the_hold(deployed):
@@ -539,7 +540,7 @@ def test_a_first_deployment_cannot_be_rolled_back(deployed):
 
 
 def test_a_rollback_that_the_service_refuses_changes_nothing(deployed):
-    """A red test, or a service that does not serve the old certificate, leaves the new one."""
+    """A failing test, or a service that does not serve the old certificate, leaves the new one."""
     new = deployed.put_lineage(material())
     deployed.process().converge(LINEAGE)
     deployed.services["www"].config_red = True
@@ -553,7 +554,7 @@ def test_a_rollback_that_the_service_refuses_changes_nothing(deployed):
     with pytest.raises(DeployError, match="the old files are back"):
         process.restart()
     assert deployed.serves(new)
-    assert entry_of(deployed).hold == ""
+    assert record_of(deployed).hold == ""
 
 
 def test_a_rollback_without_its_lineage_still_works(deployed):
@@ -565,7 +566,7 @@ def test_a_rollback_without_its_lineage_still_works(deployed):
     process.restore(1)
     process.restart()
     assert deployed.serves(old)
-    assert entry_of(deployed).hold == bad.fingerprint
+    assert record_of(deployed).hold == bad.fingerprint
 
 
 # bad days on disk
@@ -621,7 +622,7 @@ def test_a_place_that_will_not_do_is_refused_before_anything_is_written(host, sp
 
 
 def test_services_that_share_files_are_deployed_to_together(tmp_path):
-    """Every test and reload runs, every port is looked at; what one service does not take, none keeps."""
+    """Every test and reload runs, every port is probed; if one service fails, all are rolled back."""
     host = Host(tmp_path, "smtp", "imap")
     smtp, imap = host.services.values()
     imap.cert, imap.key = smtp.cert, smtp.key
@@ -703,7 +704,7 @@ def test_a_target_without_files_is_reloaded_once(host):
 
 
 def test_a_target_with_neither_test_nor_reload_is_only_written(host):
-    """Grid hosts read their files at each connection; folders are made where the section says so."""
+    """Grid hosts read their files at each connection; folders are made where the section asks for it."""
     target = replace(
         host.targets[0],
         tests=(),

@@ -14,9 +14,9 @@ import trustme
 from certbot_garr_tcs.deploy import tls_client
 from certbot_garr_tcs.deploy.certificate import fingerprint_of
 from certbot_garr_tcs.deploy.probe import name_for_sni, wait_until_served
-from certbot_garr_tcs.deploy.reading import Lineages
-from certbot_garr_tcs.deploy.targets import STARTTLS, Probe
+from certbot_garr_tcs.deploy.settings import STARTTLS, Probe
 from certbot_garr_tcs.deploy.tls_client import fetch_certificate
+from certbot_garr_tcs.deploy_setup import Lineages
 from certbot_garr_tcs.errors import DeployError
 
 NAME = "www.example.it"
@@ -187,7 +187,7 @@ def test_a_server_that_prefers_no_certificate_shows_one(leaf):
 
 
 def say(text):
-    """Return a talk that says this, whatever is said to it."""
+    """Return a dialogue that sends this, whatever it receives."""
 
     def talk(sock):
         sock.sendall(text)
@@ -295,7 +295,7 @@ HELLO_REQUESTS = b"\x16\x03\x03\x40\x00" + bytes(1 << 14)  # a client ignores ea
     ],
 )
 def test_an_attempt_ends_in_bounded_time(protocol, talk, expected):
-    """Whoever says nothing, or little at a time: one deadline holds for all of it."""
+    """Silence, or a few bytes at a time: one deadline for everything."""
     with Server(talk) as server:
         started = time.monotonic()
         with pytest.raises(DeployError, match=expected) as caught:
@@ -329,7 +329,7 @@ def test_a_peer_that_reads_nothing_holds_nobody_up():
 
 
 def test_nobody_listening_is_said():
-    """A port that is closed is told from one that does not answer."""
+    """A closed port has another error than one that does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(DeployError, match=r"no connection at 127.0.0.1:\d+: Connection refused\. Is the service runn"):
@@ -391,7 +391,7 @@ def test_a_name_that_sni_cannot_carry_is_said(leaf):
         fetch_certificate(Probe("127.0.0.1", server.port), "x" * 64 + ".it", 5)
 
 
-# waiting for the right one
+# waiting for the deployed certificate
 
 
 class Clock:

@@ -10,8 +10,8 @@ from support.service import Host
 from support.units import FAILED, RUNNING, STOPPED, Unit
 
 from certbot_garr_tcs.deploy.records import DeploymentRecords
-from certbot_garr_tcs.deploy.systemd import state_from, unit_command
-from certbot_garr_tcs.deploy.targets import Probe
+from certbot_garr_tcs.deploy.service import state_from, unit_command
+from certbot_garr_tcs.deploy.settings import Probe
 from certbot_garr_tcs.errors import DeployError
 
 LINEAGE = "www.example.it"
@@ -131,7 +131,7 @@ def test_a_unit_that_is_just_starting_is_awaited(tmp_path):
 
 
 def test_a_unit_that_is_starting_for_ever_is_reloaded_as_written(tmp_path):
-    """When its start limit is over; systemctl says what is wrong."""
+    """When its start limit is over; the error is systemctl's."""
     host, _ = with_unit(tmp_path, state=STARTING)
     with pytest.raises(DeployError, match=r"www.service is not active, cannot reload"):
         host.process().converge(LINEAGE)
@@ -277,7 +277,7 @@ def test_a_slow_service_is_awaited(tmp_path, seconds, verb, how, is_awaited):
     [("reload", PROBE, 30), ("restart", replace(PROBE, has_default_timeout=False), 30)],
 )
 def test_patience_has_an_end(tmp_path, verb, probe, most_seconds):
-    """After a reload half a minute is enough; what the section says counts also after a restart."""
+    """After a reload half a minute is enough; the section's own time limit counts also after a restart."""
     host, unit = with_unit(tmp_path, verb, RUNNING)
     host.targets = [replace(host.targets[0], probes=(probe,))]
     slow(host, unit, 1000)
@@ -325,7 +325,7 @@ def test_another_command_that_restarts_gets_minutes_too(tmp_path):
     ],
 )
 def test_the_units_of_a_command(command, units):
-    """Only what is understood wholly is looked at; all else runs as it is written."""
+    """A command is changed only where all of it is understood; any other runs as written."""
     found = unit_command(command.split())
     assert (list(found.units) if found else None) == units
 

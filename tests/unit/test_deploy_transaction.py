@@ -1,4 +1,4 @@
-"""One file, and a set of files, change wholly or not at all, where the section says and nowhere else."""
+"""One file, and a set of files, change wholly or not at all, at the section's path and nowhere else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.service import file_at
 
 from certbot_garr_tcs.deploy import files
 from certbot_garr_tcs.deploy.files import FileMetadata, Folder, acl_shows_to_others
-from certbot_garr_tcs.deploy.folders import administrators, open_folder, open_place
+from certbot_garr_tcs.deploy.folders import administrators, open_folder, open_location
 from certbot_garr_tcs.deploy.transaction import Change, Journal, Transaction
 from certbot_garr_tcs.errors import DeployError
 from certbot_garr_tcs.storage import StateFolder
@@ -38,8 +38,8 @@ def journal(tmp_path):
 
 
 def change(path, data, metadata=ME, trusted=US):
-    with open_place(path, trusted) as place:
-        return Change("cert", place.reference, place.name, data, metadata)
+    with open_location(path, trusted) as location:
+        return Change("cert", location.reference, location.name, data, metadata)
 
 
 def begin(journal, changes, about=None, trusted=US):
@@ -61,8 +61,8 @@ def left_over(folder):
 
 
 def ends_at(path, trusted=US, **how):
-    with open_place(path, trusted, **how) as place:
-        return place.folder.path.joinpath(*place.missing, place.name)
+    with open_location(path, trusted, **how) as location:
+        return location.folder.path.joinpath(*location.missing, location.name)
 
 
 # where a path leads
@@ -217,7 +217,7 @@ def stage(path, data, metadata=ME):
 
 
 def test_a_file_is_replaced_with_its_mode(tls):
-    """The mode is the asked one whatever the umask says, and nothing is left beside it."""
+    """The mode is the requested one, whatever the umask, and nothing is left beside it."""
     path = put(tls / "a")
     stage(tls / ".new", b"new")
     with Folder.private(tls) as folder:
@@ -265,7 +265,7 @@ def test_no_special_mode_is_given(tls):
 
 
 def test_a_file_system_that_keeps_no_modes_is_refused(tls, monkeypatch):
-    """Where chmod does nothing, and says nothing, as on CIFS, a key would be open to all."""
+    """Where chmod does nothing, without an error, as on CIFS, a key would be open to all."""
     umask = os.umask(0)
     monkeypatch.setattr(os, "fchmod", lambda handle, mode: None)
     try:
@@ -410,7 +410,7 @@ def test_a_missing_folder_is_an_error_before_anything_changes(tls, journal):
 def test_apply_says_what_it_could_not_do(tls, journal):
     """Each step's error names its file; the caller rolls back."""
     (tls / "was").mkdir()
-    for spoil, mend, expected in [
+    for spoil, repair, expected in [
         (lambda: put(tls / "new"), (tls / "new").unlink, "cannot open the folder .*new: Not a directory"),
         (
             lambda: (tls / "was").rename(tls / "moved"),
@@ -423,12 +423,12 @@ def test_apply_says_what_it_could_not_do(tls, journal):
         spoil()
         with pytest.raises(DeployError, match=expected):
             transaction.apply(changes)
-        mend()
+        repair()
         transaction.roll_back()
         assert not (tls / "new").exists()
 
 
-def test_a_place_taken_meanwhile_is_said(tls, journal):
+def test_a_path_taken_meanwhile_is_reported(tls, journal):
     """A folder that appears in a file's place stops the replacement, and then the roll back too."""
     changes = [change(tls / "cert", b"x")]
     transaction = begin(journal, changes, {"title": "[deploy www]"})
@@ -446,7 +446,7 @@ def test_a_place_taken_meanwhile_is_said(tls, journal):
 
 
 def test_a_failed_roll_back_says_which_file_is_how(tls, journal):
-    """Files that can be put back are; of the others the error tells the state, and the journal stays open."""
+    """Files that can be restored are; of the others the error gives the state, and the journal stays open."""
     names = ["lost", "also-lost", "good", "same"]
     for name in names:
         put(tls / name, name.encode())
@@ -472,7 +472,7 @@ def test_a_failed_roll_back_says_which_file_is_how(tls, journal):
 def test_a_folder_without_space_for_the_journal_changes_nothing(tls, journal):
     """Where no journal can be kept, no file is touched."""
     put(tls / "cert", b"old")
-    journal.make()
+    journal.ensure()
     journal.bytes.rmdir()
     put(journal.bytes)
     with pytest.raises(DeployError, match=r"cannot keep a journal in .*journal: (File exists|Not a directory)"):
@@ -482,7 +482,7 @@ def test_a_folder_without_space_for_the_journal_changes_nothing(tls, journal):
 
 def test_a_broken_journal_is_named(journal):
     """A journal that is not JSON stops the run with its path."""
-    journal.make()
+    journal.ensure()
     put(journal.open / "id.json", b"{")
     with pytest.raises(DeployError, match=r"cannot read the journal .*id.json. Move it away"):
         resume(journal)
@@ -513,7 +513,7 @@ def test_a_mark_outlives_the_process(tls, journal):
 
 
 def test_what_is_over_stays_over(tls, journal):
-    """Rolling back after commit, or twice, changes nothing: Certbot may call its doors more than once."""
+    """Rolling back after commit, or twice, changes nothing: Certbot may call more than once."""
     put(tls / "cert", b"old")
     changes = [change(tls / "cert", b"new")]
     transaction = begin(journal, changes)
@@ -524,7 +524,7 @@ def test_what_is_over_stays_over(tls, journal):
 
 
 def test_folders_are_made_open_and_left_as_they_are(tls):
-    """A new folder is 0755 whatever the umask says; one that is there is not touched."""
+    """A new folder is 0755, whatever the umask; one that is there is not touched."""
     old = os.umask(0o077)
     try:
         with Folder.private(tls) as folder:
@@ -563,14 +563,14 @@ def services(tls):
 THEIRS = US | {SERVICE}
 
 
-def swap_for_link(own):
+def replace_by_link(own):
     """Do as the service could: its folder goes, and a link leads elsewhere."""
     own.rename(own.with_name("moved"))
     own.symlink_to("elsewhere")
     os.chown(own, SERVICE, SERVICE, follow_symlinks=False)
 
 
-def swap_for_folder(own):
+def replace_by_folder(own):
     """Do as the service could: another folder of its own stands there."""
     own.rename(own.with_name("moved"))
     own.mkdir()
@@ -578,9 +578,9 @@ def swap_for_folder(own):
 
 
 @needs_root
-@pytest.mark.parametrize("swap", [swap_for_link, swap_for_folder])
+@pytest.mark.parametrize("replace_folder", [replace_by_link, replace_by_folder])
 @pytest.mark.parametrize("step", ["begin", "apply", "roll_back", "another process"])
-def test_a_swapped_folder_is_refused_at_every_step(tls, journal, services, swap, step):
+def test_a_replaced_folder_is_refused_at_every_step(tls, journal, services, replace_folder, step):
     """Nothing is written, replaced or removed in what stands there now, whether link or folder."""
     changes = [
         change(services / "cert", b"new", trusted=THEIRS),
@@ -590,14 +590,14 @@ def test_a_swapped_folder_is_refused_at_every_step(tls, journal, services, swap,
         DeployError, match=r"is not the folder any more|is a symbolic link, which nobody can change"
     )
     if step == "begin":
-        swap(services)
+        replace_folder(services)
         with refused:
             begin(journal, changes, trusted=THEIRS)
     else:
         transaction = begin(journal, changes, trusted=THEIRS)
         if step != "apply":
             transaction.apply(changes)
-        swap(services)
+        replace_folder(services)
         put(tls / "elsewhere" / "cert", b"theirs")
         put(tls / "elsewhere" / "key", b"theirs")
         with refused:
@@ -605,7 +605,7 @@ def test_a_swapped_folder_is_refused_at_every_step(tls, journal, services, swap,
             (transaction if step == "roll_back" else resume(journal)).roll_back()
         assert {path.read_bytes() for path in (tls / "elsewhere").iterdir()} == {b"theirs"}
         assert journal.unfinished() == ["id"]
-        transaction.give_up()
+        transaction.abandon()
         assert list(journal.bytes.iterdir()) == []
     assert services.is_symlink() or list(services.iterdir()) == []
 
@@ -616,7 +616,7 @@ def test_the_folder_moved_back_is_rolled_back(tls, journal, services):
     changes = [change(services / "cert", b"new", trusted=THEIRS)]
     transaction = begin(journal, changes, trusted=THEIRS)
     transaction.apply(changes)
-    swap_for_link(services)
+    replace_by_link(services)
     with pytest.raises(DeployError, match="cannot put back every file"):
         transaction.roll_back()
     services.unlink()
@@ -671,7 +671,7 @@ def test_a_made_folder_that_was_swapped_is_refused(tls, journal, services):
 
 
 def test_devices_are_numbered_anew_at_each_boot(tls, journal):
-    """After a boot the inode tells the folder; within one, the device as well."""
+    """After a boot the inode identifies the folder; within one, the device as well."""
     put(tls / "cert", b"old")
     changes = [change(tls / "cert", b"new")]
     begin(journal, changes).apply(changes)
@@ -706,7 +706,7 @@ def test_what_is_old_needs_no_putting_back(tls, journal, monkeypatch):
     transaction.roll_back()
     assert journal.unfinished() == []
     assert (tls / "cert").stat().st_ino == inode
-    assert transaction.left_behind == [f"{tls}/{transaction.entries[0].temporary} (Read-only file system)"]
+    assert transaction.unremoved == [f"{tls}/{transaction.entries[0].temporary} (Read-only file system)"]
 
 
 # the version before
@@ -717,7 +717,7 @@ def test_an_open_journal_of_the_version_before_is_rolled_back(tls, journal):
     (tls / "a").mkdir()
     put(tls / "a" / "key", b"new")
     put(tls / "cert", b"new")
-    journal.make()
+    journal.ensure()
     put(journal.bytes / "id-1-0", b"old")
     old = {"bytes": "id-1-0", "sha256": "", "meta": {"uid": ME.uid, "gid": ME.gid, "mode": 0o4604, "context": None}}
     old["sha256"] = file_at(journal.bytes / "id-1-0").sha256

@@ -9,8 +9,7 @@ import pytest
 
 from certbot_garr_tcs.config import load
 from certbot_garr_tcs.deploy.presets import DEBIAN, PRESETS, this_family
-from certbot_garr_tcs.deploy.section import KEYS, STARTTLS_PORTS
-from certbot_garr_tcs.deploy.targets import STARTTLS
+from certbot_garr_tcs.deploy.settings import KEYS, STARTTLS, STARTTLS_PORTS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text(encoding="utf-8")
 RECIPES = re.findall(r"```ini\n(.*?)```\n(.*?)(?=```ini|\n#|\Z)", PAGE, flags=re.DOTALL)

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 from certbot_garr_tcs.deploy.presets import DEBIAN, PRESETS, RHEL, family_of, this_family
-from certbot_garr_tcs.deploy.section import KEYS, target_from_keys
-from certbot_garr_tcs.deploy.targets import Output, Probe, Target, clashes
+from certbot_garr_tcs.deploy.settings import KEYS, Output, Probe, Target, path_conflicts, read_target
+from certbot_garr_tcs.section_reader import Section
 
 SOURCE = Path("/etc/letsencrypt/garr-tcs.ini")
 LEAST = {"lineage": "www.example.it", "fullchain": "/tls/www.pem"}
 
 
 def read(keys, family=DEBIAN):
-    return target_from_keys("www", keys, SOURCE, family=family)
+    return read_target(Section("deploy", "www", 1, keys), SOURCE, family=family)
 
 
 def test_the_section_of_the_manual_is_read_whole():
-    """Every key of house.md's example ends where the rollout looks for it."""
+    """Every key ends in its attribute."""
     target, problems = read(
         {
             "lineage": "www.example.it",
@@ -139,7 +139,7 @@ def test_the_other_keys_are_read_too():
     ],
 )
 def test_each_mistake_is_said_in_words(keys, expected):
-    """One wrong key gives one problem that names it and says what would be right."""
+    """One wrong key gives one problem, with its name and what would be right."""
     target, problems = read({**LEAST, **keys})
     assert target is None
     assert len(problems) == 1
@@ -198,7 +198,7 @@ def test_every_preset_is_a_whole_target(preset, family):
     target, problems = read(keys, family)
     assert problems == []
     assert set(PRESETS[preset].keys_for(family, "x")) <= set(KEYS)
-    assert any(output.holds_key for output in target.outputs)
+    assert any(output.has_private_key for output in target.outputs)
     assert PRESETS[preset].source
     assert "{" not in "".join(str(output.path) for output in target.outputs)
 
@@ -236,7 +236,7 @@ def test_a_preset_knows_the_distribution():
     """The same preset gives the paths of the family that is asked for, and by default of this machine."""
     on_rhel, _ = read({"preset": "apache", "lineage": "x"}, RHEL)
     assert on_rhel.tests == (("httpd", "-t"),)
-    here, _ = target_from_keys("www", {"preset": "apache", "lineage": "x"}, SOURCE)
+    here, _ = read_target(Section("deploy", "www", 1, {"preset": "apache", "lineage": "x"}), SOURCE)
     assert here == read({"preset": "apache", "lineage": "x"}, this_family())[0]
 
 
@@ -272,21 +272,21 @@ def test_one_section_serves_several_services_that_share_their_files():
 
 
 def test_what_one_of_several_services_wants_counts_for_all():
-    """PostgreSQL's group may read the key, although nginx asks for nothing; who differs must be told by hand."""
+    """PostgreSQL's group may read the key, although nginx asks for nothing; what differs must be written."""
     target, problems = read({"preset": "nginx postgresql haproxy", "lineage": "x"})
     assert problems == []
     assert (target.group, target.mkdir, target.outputs[-1].kind) == ("ssl-cert", True, "combined")
-    assert {output.mode for output in target.outputs if output.holds_key} == {0o640}
+    assert {output.mode for output in target.outputs if output.has_private_key} == {0o640}
 
 
 def test_two_targets_must_not_share_a_path():
     """The same paths in two targets are one sentence that names both sections, and no path."""
-    one, _ = target_from_keys("one", {**LEAST, "key": "/tls/www.key"}, SOURCE)
-    two, _ = target_from_keys("two", {**LEAST, "key": "/tls/www.key"}, SOURCE)
-    (said,) = clashes([one, two])
+    one, _ = read_target(Section("deploy", "one", 1, {**LEAST, "key": "/tls/www.key"}), SOURCE)
+    two, _ = read_target(Section("deploy", "two", 1, {**LEAST, "key": "/tls/www.key"}), SOURCE)
+    (said,) = path_conflicts([one, two])
     assert said.startswith("[deploy two] fullchain, key: the same path as in [deploy one]; give each section paths")
     assert "preset = postfix dovecot" in said
-    assert clashes([one]) == []
+    assert path_conflicts([one]) == []
 
 
 @pytest.mark.parametrize(

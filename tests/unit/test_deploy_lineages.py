@@ -1,4 +1,4 @@
-"""What Certbot keeps of a lineage is read as it is."""
+"""The lineages of Certbot's folders are read as they are."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 from support.pki import material
 
 from certbot_garr_tcs.deploy.plan import OwnFiles, inspect
-from certbot_garr_tcs.deploy.reading import Lineages
-from certbot_garr_tcs.deploy.targets import Output, Target
+from certbot_garr_tcs.deploy.settings import Output, Target
+from certbot_garr_tcs.deploy_setup import Lineages
 from certbot_garr_tcs.errors import DeployError
 
 NAME = "www.example.it"
@@ -46,10 +46,10 @@ def test_a_lineage_is_read_whole(certbot):
 
 @pytest.mark.parametrize("folder", ["live", "archive"])
 def test_no_target_writes_into_a_lineage(certbot, folder):
-    """Neither the folder of links nor the one that they lead to is a place for a target."""
+    """Neither the folder of links nor the one that they lead to may be written to."""
     root, _ = certbot
-    place = root / folder / NAME / "copy.pem"
-    target = Target("www", NAME, (Output("cert", place, 0o644),), root / "ini")
+    path = root / folder / NAME / "copy.pem"
+    target = Target("www", NAME, (Output("cert", path, 0o644),), root / "ini")
     with pytest.raises(DeployError, match=r"copy.pem is below .*, which is Certbot's own"):
         inspect(target, OwnFiles((), ()), Lineages(root / "renewal").find(NAME).live)
 
@@ -60,15 +60,15 @@ def test_a_lineage_that_was_deleted_is_none(certbot):
 
 
 def test_a_lineage_with_a_missing_file_is_named(certbot):
-    """Which file is missing is told."""
+    """The error names the missing file."""
     root, _ = certbot
     (root / "archive" / NAME / "chain1.pem").unlink()
     with pytest.raises(DeployError, match=r"lineage www.example.it: cannot read .*chain.pem: No such file"):
         _ = Lineages(root / "renewal").find(NAME).bundle
 
 
-def test_a_path_tells_its_lineage(certbot):
-    """live/ and archive/ are of a lineage; anything else is refused with the way to say it."""
+def test_a_path_names_its_lineage(certbot):
+    """live/ and archive/ are of a lineage; anything else is refused, with the command to use."""
     root, _ = certbot
     for path in (root / "live" / NAME / "cert.pem", root / "archive" / NAME / "cert1.pem"):
         assert Lineages(root / "renewal").name_of(path) == NAME
