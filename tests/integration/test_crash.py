@@ -49,10 +49,10 @@ def whole(path, *allowed):
     return data
 
 
-def fresh_host(tmp_path, number, first=None):
+def fresh_host(tmp_path, number, first=None, services=("www",)):
     folder = tmp_path / str(number)
     folder.mkdir()
-    host = Host(folder)
+    host = Host(folder, *services)
     if first is not None:
         host.put_lineage(first)
         host.process().converge(LINEAGE)
@@ -154,11 +154,11 @@ def test_an_undo_killed_anywhere_ends_with_the_old_set(tmp_path):
 
 
 def test_a_recovery_killed_anywhere_is_taken_up_again(tmp_path):
-    """Recovery may be cut short as often as one likes."""
+    """Recovery, of two targets here, may be cut short as often as one likes."""
     old, new = generations()
 
     def prepare(number):
-        host = fresh_host(tmp_path, number, old)
+        host = fresh_host(tmp_path, number, old, services=("www", "mail"))
         host.put_lineage(new)
         process = host.process()
         process.renew_deploy(LINEAGE)
@@ -170,11 +170,11 @@ def test_a_recovery_killed_anywhere_is_taken_up_again(tmp_path):
 
     def check(host):
         host.process().recover()
-        service = host.services["www"]
-        assert service.cert.read_bytes() == old.fullchain_pem
-        assert service.key.read_bytes() == old.key_pem
+        for service in host.services.values():
+            assert service.cert.read_bytes() == old.fullchain_pem
+            assert service.key.read_bytes() == old.key_pem
 
-    assert kills(prepare, recover, check) >= 100
+    assert kills(prepare, recover, check) >= 200
 
 
 def test_a_rollback_killed_anywhere_is_wholly_done_or_not_at_all(tmp_path):

@@ -14,14 +14,18 @@ import pwd
 import stat
 import subprocess
 import sys
+import sysconfig
 import time
 from dataclasses import dataclass
-from pathlib import Path  # noqa: TC003 - a dataclass reads it
+from pathlib import Path
 
 import pytest
+from support.certbot_runner import CertbotRunner
 from support.folders import open_folder
 from support.needs import need, need_root
 
+import certbot_garr_tcs
+from certbot_garr_tcs.sandbox.certbot import find_certbot
 from certbot_garr_tcs.sandbox.settings import free_port
 
 pytestmark = pytest.mark.integration
@@ -51,6 +55,27 @@ os.rename(folder, folder + ".away")
 os.symlink(elsewhere, folder)
 """
 
+# The same as soon as a command of root's runs; its words are the third argument.
+SWAP_DURING = """
+import glob, os, sys, time
+folder, elsewhere, command, ready = sys.argv[1:]
+words = command.replace(" ", "\\0").encode() + b"\\0"
+def runs():
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(path, "rb") as file:
+                if file.read() == words:
+                    return True
+        except OSError:
+            pass
+    return False
+open(ready, "w").close()
+while not runs():
+    time.sleep(0.005)
+os.rename(folder, folder + ".away")
+os.symlink(elsewhere, folder)
+"""
+
 # Answers every connection with what begins like a TLS record, then one byte a second.
 DRIP = """
 import socket, sys, threading, time
@@ -69,12 +94,19 @@ while True:
     threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
 """
 
-# Holds an exclusive lock on a folder that it can only read.
+# Holds an exclusive lock on a folder that it can only read, and on every other path that it can open.
 LOCK = """
 import fcntl, os, sys, time
-handle = os.open(sys.argv[1], os.O_RDONLY)
-fcntl.flock(handle, fcntl.LOCK_EX)
-open(sys.argv[2], "w").close()
+ready, folder, *paths = sys.argv[1:]
+handles = [os.open(folder, os.O_RDONLY)]
+for path in paths:
+    try:
+        handles.append(os.open(path, os.O_RDONLY))
+    except PermissionError:
+        pass
+for handle in handles:
+    fcntl.flock(handle, fcntl.LOCK_EX)
+open(ready, "w").close()
 time.sleep(600)
 """
 
@@ -184,6 +216,23 @@ def attackers_python():
     return ""
 
 
+def ordinary_users_certbot(path):
+    """Write a program that runs the Certbot of these tests as nobody, even where it lies below a private folder."""
+    ours = Path(certbot_garr_tcs.__file__).parents[1]
+    python = "bin/python{}.{}".format(*sys.version_info)
+    need(Path(sys.base_prefix, python).exists(), f"{sys.base_prefix}/{python}")
+    path.write_text(
+        # an open folder leads to what is in it, whatever lies above
+        f"#!/bin/sh\ncd /\nexec 7<'{sys.base_prefix}' 8<'{ours}' 9<'{sysconfig.get_path('purelib')}'\n"
+        "export PYTHONHOME=/proc/self/fd/7 PYTHONPATH=/proc/self/fd/8:/proc/self/fd/9 PYTHONDONTWRITEBYTECODE=1\n"
+        "export LD_LIBRARY_PATH=/proc/self/fd/7/lib  # of a Python that has its libpython there\n"
+        f"exec setpriv --reuid=nobody --regid=nogroup --clear-groups /proc/self/fd/7/{python} -c "
+        "'import sys; from certbot.main import main; sys.exit(main(sys.argv[1:]))' \"$@\"\n"
+    )
+    path.chmod(0o755)
+    return path
+
+
 @pytest.fixture
 def ground():
     need_root()
@@ -229,6 +278,23 @@ def test_a_rightly_configured_folder_of_the_service_works(deployed, certbot, gro
     assert sorted(path.name for path in ground.tls.iterdir()) == ["server.crt", "server.key"]
 
 
+def test_an_ordinary_user_deploys_into_a_folder_of_its_own(practice_ca, ground):
+    """The honest case without root: issued, renewed and brought back, all of it as nobody."""
+    certbot = CertbotRunner(ordinary_users_certbot(ground.folder / "certbot"), ground.home / "certbot")
+    certbot.use(practice_ca, ground.section(owner=None, test="true", reload="true"))
+    for path in (certbot.config_dir.parent, *certbot.config_dir.parent.rglob("*")):
+        os.chown(path, ATTACKER.pw_uid, ATTACKER.pw_gid)
+    certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
+    first = (ground.tls / "server.crt").read_bytes()
+    certbot.run("renew", "--force-renewal")
+    second = (ground.tls / "server.crt").read_bytes()
+    assert second == certbot.live(NAME, "fullchain").read_bytes() != first
+    assert owner_and_mode(ground.tls / "server.key") == (ATTACKER.pw_uid, 0o600)
+    certbot.run("rollback", "-n", "-i", "garr-tcs")
+    assert (ground.tls / "server.crt").read_bytes() == first
+    assert sorted(path.name for path in ground.tls.iterdir()) == ["server.crt", "server.key"]
+
+
 def test_roll_back_into_a_swapped_folder(deployed, certbot, ground):
     """The probe fails, and the folder is another one by then: roll-back writes nothing there."""
     deployed(probe=f"127.0.0.1:{free_port()}", probe_timeout=3)
@@ -250,11 +316,15 @@ def test_roll_back_of_the_attackers_own_text(deployed, certbot, ground):
 
 
 def test_a_swap_while_the_config_test_runs(deployed, certbot, ground):
-    """Nothing has to fail: the attacker uses the seconds of the config test."""
-    deployed(test="sleep 2", reload="false")
-    with ground.swapping():
-        renew(certbot)
+    """Nothing has to fail: the attacker uses the seconds of the first config test, before anything is written."""
+    command = f"sleep 2.{time.monotonic_ns()}"
+    deployed(test=command)
+    with ground.attacking(SWAP_DURING, ground.tls, ground.protected, command, READY):
+        result = renew(certbot)
+    assert swapped(ground), "the attacker was too slow: the attack has not been made"
     ground.assert_untouched()
+    assert result.returncode == 1
+    assert str(ground.tls) in result.output
 
 
 def test_deletion_elsewhere(deployed, certbot, ground):
@@ -317,15 +387,23 @@ def test_mkdir_through_a_link_of_the_attackers(deployed, certbot, ground):
     assert str(ground.home / "sub") in result.output
 
 
-def test_a_secret_of_roots_is_never_copied(deployed, certbot, ground):
-    """A link to root's secret makes it no "old file" that roll-back would leave in the attacker's folder."""
-    ground.as_attacker(LINK, ground.tls, ground.protected / "secret")
-    deployed(follow_symlinks="yes", reload="false")
-    renew(certbot)
-    ground.assert_untouched()
-    assert b"root's secret" not in b"".join(
-        path.read_bytes() for path in ground.home.rglob("*") if path.is_file() and not path.is_symlink()
-    )
+@pytest.mark.parametrize("kind", ["link", "hard link"])
+def test_a_secret_of_roots_is_never_copied(deployed, certbot, ground, kind):
+    """Root's secret by another name becomes no "old file", which a rollback would give to the attacker."""
+    if kind == "link":
+        ground.as_attacker(LINK, ground.tls, ground.protected / "secret")
+    else:  # made by root, as fs.protected_hardlinks forbids it to the attacker where it is switched on
+        (ground.tls / "server.crt").unlink()
+        os.link(ground.protected / "secret", ground.tls / "server.crt")
+    before = ground.look()
+    deployed(follow_symlinks="yes")
+    result = renew(certbot)
+    certbot.run("rollback", "-n", "-i", "garr-tcs", check=False)
+    theirs = [path for path in ground.home.rglob("*") if path.lstat().st_uid == ATTACKER.pw_uid and path.is_file()]
+    assert [path for path in theirs if not path.is_symlink() and path.read_bytes() == b"root's secret\n"] == []
+    assert ground.look() == before
+    assert result.returncode == 1
+    assert "server.crt" in result.output
 
 
 def test_who_touches_the_file_first_gets_no_key(practice_ca, certbot, ground):
@@ -340,14 +418,18 @@ def test_who_touches_the_file_first_gets_no_key(practice_ca, certbot, ground):
     assert found == []
 
 
-def test_a_lock_on_a_folder_that_anybody_can_read(practice_ca, certbot, ground):
+def test_a_lock_on_whatever_anybody_can_read(practice_ca, ground):
     """flock(2) needs read access only: it stops nobody's deployment."""
+    certbot = CertbotRunner(find_certbot(), ground.folder / "certbot")
     place = ground.folder / "certs"
     place.mkdir(mode=0o755)
     certbot.use(practice_ca, ground.section(owner=None, fullchain=place / "server.crt", key=place / "server.key"))
-    with ground.attacking(LOCK, place, READY):
+    certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
+    locks = [path for path in certbot.work_dir.rglob("*") if path.suffix == ".lock" or path.is_dir()]
+    assert [path for path in locks if path.suffix == ".lock"]
+    with ground.attacking(LOCK, READY, place, *locks):
         started = time.monotonic()
-        result = certbot.run("run", "-n", "--garr-tcs", "-d", NAME, check=False)
+        result = renew(certbot)
         seconds = time.monotonic() - started
     assert result.returncode == 0, result.output
     assert seconds < 30
@@ -355,7 +437,7 @@ def test_a_lock_on_a_folder_that_anybody_can_read(practice_ca, certbot, ground):
 
 @pytest.mark.parametrize(
     ("starttls", "greeting"),
-    [("none", "1603030100"), ("smtp", "323230"), ("imap", "2a"), ("ldap", "30")],
+    [("none", "1603030100"), ("smtp", "323230"), ("imap", "2a"), ("ldap", "3084")],
     ids=["tls", "smtp", "imap", "ldap"],
 )
 def test_a_peer_that_drips(deployed, certbot, ground, starttls, greeting):

@@ -1,4 +1,4 @@
-"""Keys of a [deploy …] section become a Target, or words."""
+"""SectionReader of a [deploy …] section become a Target, or words."""
 
 from __future__ import annotations
 
