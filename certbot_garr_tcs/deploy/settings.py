@@ -83,7 +83,7 @@ STARTTLS_PORTS = {
 """Ports where TLS never begins at once (IANA's registry of service names): the default there."""
 
 _COMMANDS = ("test", "reload")
-"""SectionReader that have several values, one a line, in a section with several presets."""
+"""Keys that have several values, one a line, in a section with several presets."""
 
 _PIECES = ("cert", "chain", "fullchain", "key")
 

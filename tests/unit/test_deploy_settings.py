@@ -1,4 +1,4 @@
-"""SectionReader of a [deploy …] section become a Target, or words."""
+"""Keys of a [deploy …] section become a Target, or words."""
 
 from __future__ import annotations
 
