@@ -75,7 +75,7 @@ def test_a_named_file_that_is_missing(certbot):
 
 
 def test_a_file_that_others_can_read(issued, refuse):
-    """The chmod that mends it is in the message; not a byte of the file was read."""
+    """The chmod that corrects it is in the message; not a byte of the file was read."""
     certbot, _ = issued
     path = certbot.write_ini(account_section(URL, "kid-1", KEY), mode=0o644)
     refuse(f"{path} has mode 0644", f"Run: chmod 600 {path}")
@@ -171,7 +171,7 @@ def test_a_file_that_cannot_be_used(issued, refuse, text, words):
 
 
 def test_all_problems_are_said_at_once(issued, refuse):
-    """Who mends a file wants to mend it once."""
+    """Who corrects a file wants to correct it once."""
     certbot, _ = issued
     certbot.write_ini(ini("nowhere", hmac="abc def", kid="", hmac_name="eab-hmac-key") + "zzz = 1\n")
     refuse("4 problems", "directory-url", "eab-hmac-key", "eab-kid", "line 6 is no key", secret=None)

@@ -86,7 +86,7 @@ def test_an_eab_that_was_used_already(make_certbot, make_practice_ca):
 
 
 def test_a_deleted_account_folder_registers_again(certbot, practice_ca):
-    """Where the CA takes the pair again, the timer mends it alone, and says so."""
+    """Where the CA takes the pair again, the timer corrects it alone, and says so."""
     certbot.use(practice_ca)
     certbot.certonly(NAME)
     (gone,) = certbot.account_ids()
@@ -98,7 +98,7 @@ def test_a_deleted_account_folder_registers_again(certbot, practice_ca):
 
 
 def test_a_deleted_account_folder_and_a_spent_eab(certbot, make_practice_ca):
-    """Where the pair is spent, the lineage stays, and a new pair in the file mends it."""
+    """Where the pair is spent, the lineage stays, and a new pair in the file corrects it."""
     ca = make_practice_ca(eab_once=True)
     certbot.use(ca)
     certbot.certonly(NAME)

@@ -1,4 +1,4 @@
-"""A deployment that is killed at any system call leaves whole files, and the next run mends the set."""
+"""A deployment that is killed at any system call leaves whole files, and the next run corrects the set."""
 
 from __future__ import annotations
 

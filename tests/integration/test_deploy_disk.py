@@ -144,7 +144,7 @@ def test_an_immutable_file_keeps_the_old_set(host):
 
 
 def test_a_roll_back_that_fails_says_which_file_is_how(host):
-    """An immutable new file cannot be put back: the error names it, the others are old, the next run mends it."""
+    """An immutable new file cannot be put back: the error names it, the others are old, the next run corrects it."""
     need_root()
     old = host.lineages[LINEAGE]
     service = host.services["www"]

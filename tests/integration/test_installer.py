@@ -1,4 +1,4 @@
-"""Certbot deploys through every door: run, renew, certonly, install, rollback, and a timer that finds nothing due."""
+"""Certbot deploys by every command: run, renew, certonly, install, rollback, and a timer that finds nothing due."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_run_and_renew_on_debian_12s_certbot(practice_ca, make_certbot, nginx, e
 
 
 def test_a_broken_config_fails_the_renewal_until_it_is_mended(practice_ca, certbot, nginx):
-    """Roll back, exit 1 with "deploy", the old one served; mended, a plain renew with nothing due deploys."""
+    """Roll back, exit 1 with "deploy", the old one served; corrected, a plain renew with nothing due deploys."""
     certbot.use(practice_ca, nginx.section())
     certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
     old = nginx.served()

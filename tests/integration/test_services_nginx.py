@@ -79,7 +79,7 @@ def test_each_renewal_is_served(site):
 
 
 def test_a_config_broken_by_hand_keeps_the_old_certificate(site):
-    """Deploying is refused until the config is mended; then the plain timer deploys."""
+    """Deploying is refused until the config is corrected; then the plain timer deploys."""
     site.renew()
     site.deploy()
     old = site.served()

@@ -82,7 +82,7 @@ def apache():
 
 @pytest.mark.parametrize("service", [haproxy, apache])
 def test_each_renewal_is_served_and_a_broken_config_stops_it(service):
-    """Two renewals are seen on the wire; a broken config keeps the second; mended, the third arrives."""
+    """Two renewals are seen on the wire; a broken config keeps the second; corrected, the third arrives."""
     with service() as site:
         for kind in ("rsa", "ec"):
             new = site.renew(kind=kind)

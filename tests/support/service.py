@@ -79,11 +79,11 @@ class Service:
         """Do as a service's own command would."""
         self.calls.append(verb)
         if verb == "test" and (self.config_red or self.on_disk() is None):
-            raise CommandFailedError(f"test {self.name}: exit status 1: no good", "Mend it.")
+            raise CommandFailedError(f"test {self.name}: exit status 1: no good", "Correct it.")
         if verb in {"reload", "restart"}:
             if self.reload_red:
                 self.reload_red -= 1
-                raise CommandFailedError(f"reload {self.name}: exit status 1: no", "Mend it.")
+                raise CommandFailedError(f"reload {self.name}: exit status 1: no", "Correct it.")
             if not self.deaf:
                 self.served = self.on_disk()
 

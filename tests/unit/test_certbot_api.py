@@ -190,10 +190,10 @@ def test_the_identifier_of_a_challenge():
 def test_our_errors_become_certbots():
     """One line, and where it came from."""
     with (
-        pytest.raises(errors.PluginError, match=r"^it failed\. Mend it\.$") as caught,
+        pytest.raises(errors.PluginError, match=r"^it failed\. Correct it\.$") as caught,
         certbot_api.user_errors(errors.PluginError),
     ):
-        raise AccountError("it failed", "Mend it.")
+        raise AccountError("it failed", "Correct it.")
     assert isinstance(caught.value.__cause__, AccountError)
     with certbot_api.user_errors(errors.PluginError):
         pass

@@ -28,7 +28,7 @@ def verb(outcome):
     [
         (0, 0, ""),
         (1, 1, ""),
-        (SandboxError("it failed", "Mend it."), 1, "certbot-garr-tcs: it failed. Mend it.\n"),
+        (SandboxError("it failed", "Correct it."), 1, "certbot-garr-tcs: it failed. Correct it.\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )

@@ -254,7 +254,7 @@ def test_a_sharp_that_would_cut_a_value_is_refused(write, line):
 
 
 def test_all_problems_are_reported_at_once(write):
-    """Who mends a file wants to mend it once."""
+    """Who corrects a file wants to correct it once."""
     with pytest.raises(ConfigError) as caught:
         config.load(write("[account]\nemail = x\nagree-tos = x\nzzz = 1\n[dns-02]\n"))
     text = str(caught.value)
@@ -294,7 +294,7 @@ def test_a_huge_mess_is_a_short_message_soon(write, text, words):
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601, 0o644])
 def test_a_file_that_others_can_get_at_is_refused_unread(write, mode):
-    """The chmod that mends it is in the message."""
+    """The chmod that corrects it is in the message."""
     path = write("[this is not even parsed", mode)
     with pytest.raises(ConfigError, match=f"has mode {mode:04o}") as caught:
         config.load(path)

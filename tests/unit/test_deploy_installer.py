@@ -307,7 +307,7 @@ def test_a_lineage_that_cannot_be_read_does_not_hold_up_the_others(tmp_path):
 
     def load(name):
         if name == "mail.example.it":
-            raise DeployError("lineage mail.example.it: cannot read privkey.pem", "Mend it.")
+            raise DeployError("lineage mail.example.it: cannot read privkey.pem", "Correct it.")
         return read(name)
 
     host.lineages = SimpleNamespace(get=load)

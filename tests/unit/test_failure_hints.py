@@ -107,7 +107,7 @@ def test_what_does_not_explain_itself(error, seen, words):
         ValueError("x"),
         problem("malformed", "the CA's own words"),
         certbot_errors.AuthorizationError("Some challenges have failed."),
-        chained(chained(requests.ConnectionError("a delegate's"), ChallengeError("no proof", "Mend it."))),
+        chained(chained(requests.ConnectionError("a delegate's"), ChallengeError("no proof", "Correct it."))),
     ],
 )
 def test_what_explains_itself(error):

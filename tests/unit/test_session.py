@@ -228,20 +228,20 @@ def test_nothing_is_presented_where_solvers_cannot_be_built():
     """Sections that cannot be used are reported together, before the first proof is published."""
     solver = Board()
     running = session(
-        [solver, ConfigError("[dns-01 example.com] is wrong", "Mend it."), ConfigError("[dns-01 example.org] too")],
+        [solver, ConfigError("[dns-01 example.com] is wrong", "Correct it."), ConfigError("[dns-01 example.org] too")],
         dns("example.it"),
         dns("example.com"),
         dns("example.org"),
     )
     with pytest.raises(ChallengeError) as caught:
         running.solve(asked("example.it", "example.com", "example.org"))
-    assert str(caught.value) == ("2 errors: (1) [dns-01 example.com] is wrong. Mend it; (2) [dns-01 example.org] too")
+    assert str(caught.value) == ("2 errors: (1) [dns-01 example.com] is wrong. Correct it; (2) [dns-01 example.org] too")
     assert solver.log == []
 
 
 def test_one_error_stays_the_error_that_it_is():
     """A single refused section keeps its own class and hint."""
-    refused = ConfigError("[dns-01] is wrong", "Mend it.")
+    refused = ConfigError("[dns-01] is wrong", "Correct it.")
     with pytest.raises(ConfigError) as caught:
         session([refused], dns()).solve(asked("example.it"))
     assert caught.value is refused

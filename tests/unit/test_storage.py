@@ -73,7 +73,7 @@ def test_a_link_is_refused(state, tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_a_folder_of_somebody_else_is_refused(state):
-    """The chown that mends it is in the hint."""
+    """The chown that corrects it is in the hint."""
     os.chown(state.ensure(), 65534, 65534)
     with pytest.raises(GarrTcsError) as caught:
         state.ensure()
