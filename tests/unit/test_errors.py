@@ -22,7 +22,10 @@ def test_the_text_is_one_line(message, hint, text):
 
 def test_a_question_ends_by_itself():
     """No full stop follows a question mark."""
-    assert str(GarrTcsError('no such key; did you mean "b"?', "Correct it.")) == 'no such key; did you mean "b"? Correct it.'
+    assert (
+        str(GarrTcsError('no such key; did you mean "b"?', "Correct it."))
+        == 'no such key; did you mean "b"? Correct it.'
+    )
 
 
 @pytest.mark.parametrize(

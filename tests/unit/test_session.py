@@ -235,7 +235,9 @@ def test_nothing_is_presented_where_solvers_cannot_be_built():
     )
     with pytest.raises(ChallengeError) as caught:
         running.solve(asked("example.it", "example.com", "example.org"))
-    assert str(caught.value) == ("2 errors: (1) [dns-01 example.com] is wrong. Correct it; (2) [dns-01 example.org] too")
+    assert str(caught.value) == (
+        "2 errors: (1) [dns-01 example.com] is wrong. Correct it; (2) [dns-01 example.org] too"
+    )
     assert solver.log == []
 
 
