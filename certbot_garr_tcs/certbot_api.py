@@ -221,7 +221,7 @@ def at_exit(function: Callable[..., None], *arguments: Any) -> None:
 
 
 @contextlib.contextmanager
-def user_errors(kind: type[errors.Error]) -> Iterator[None]:
+def as_certbot_errors(kind: type[errors.Error]) -> Iterator[None]:
     """Raise our errors as errors of Certbot's, which it shows unchanged, on one line."""
     try:
         yield

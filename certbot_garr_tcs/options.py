@@ -157,11 +157,11 @@ def report_at_exit(named: str | None, config_dir: str) -> None:
 def _report_idle_sections(path: Path, config_dir: Path) -> None:
     if not path.exists():
         return  # without the file, none of our modules is imported
-    from certbot_garr_tcs import config, deploy_setup  # noqa: PLC0415
+    from certbot_garr_tcs import certbot_installer, config  # noqa: PLC0415
     from certbot_garr_tcs.errors import GarrTcsError  # noqa: PLC0415
 
     try:
-        for line in deploy_setup.idle_sections(config.load(path), config_dir, NAME):
+        for line in certbot_installer.idle_sections(config.load(path), config_dir, NAME):
             logger.error(line)  # --quiet hides what is less
     except GarrTcsError as error:
         logger.debug("[deploy] sections were not checked: %s", error)  # whoever needs the file gets this error
@@ -213,7 +213,7 @@ def _set_account(namespace: argparse.Namespace) -> None:
     def read() -> config.Configuration | None:
         return config.load_named(namespace.garr_tcs_config, namespace.config_dir)
 
-    with certbot_api.user_errors(errors.ConfigurationError):
+    with certbot_api.as_certbot_errors(errors.ConfigurationError):
         state = StateFolder(Path(namespace.work_dir))
         set_by_user = _set_by_user_while_parsing(namespace, certbot_api.public_server())
         selected = None

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from certbot import achallenges
 
+    from certbot_garr_tcs.certbot_installer import CertbotInstaller
     from certbot_garr_tcs.challenges.interfaces import Challenge
     from certbot_garr_tcs.challenges.session import Session, SolverFactory
     from certbot_garr_tcs.challenges.settings import SolverSection
     from certbot_garr_tcs.config import Configuration
-    from certbot_garr_tcs.deploy_setup import CertbotInstaller
     from certbot_garr_tcs.errors import GarrTcsError
     from certbot_garr_tcs.storage import StateFolder
 
@@ -82,8 +82,8 @@ class Configurator(
 
         No name server is asked, except to delete what a killed run left behind. A deployment that was interrupted is
         rolled back first, whether the CA answers later or not.
-        Errors are not ``PluginError``, whose ``repr`` Certbot would show, except where nobody chose us and Certbot is
-        only making its menu.
+        Here, and here alone, Certbot shows a ``PluginError`` as its ``repr``: so what the user has to read is a
+        ``ConfigurationError``. A ``PluginError`` is for Certbot, which then leaves us out of its menu.
         """
         if self.name not in {self.config.authenticator, self.config.installer, self.config.configurator}:
             raise errors.PluginError(f"Nobody chose {self.name}: give --authenticator {self.name}")
@@ -92,7 +92,7 @@ class Configurator(
         from certbot_garr_tcs.account.setup import configure_account, run_context  # noqa: PLC0415
         from certbot_garr_tcs.challenges.session import SolverFactory  # noqa: PLC0415
 
-        with certbot_api.user_errors(errors.ConfigurationError):
+        with certbot_api.as_certbot_errors(errors.ConfigurationError):
             settings, state = self._read()
             if not self.config.dry_run:
                 self._installer = self._build()
@@ -162,7 +162,7 @@ class Configurator(
         """Prove control of the names that the CA has not validated beforehand."""
         from certbot_garr_tcs import certbot_api  # noqa: PLC0415
 
-        with certbot_api.user_errors(errors.PluginError):
+        with certbot_api.as_certbot_errors(errors.PluginError):
             self._session = self._solvers.session()
             with self._solvers.progress:
                 self._session.solve([_challenge(achall) for achall in achalls])
@@ -263,7 +263,7 @@ class Configurator(
         """
         from certbot_garr_tcs import certbot_api  # noqa: PLC0415
 
-        with certbot_api.user_errors(errors.PluginError):
+        with certbot_api.as_certbot_errors(errors.PluginError):
             if self._missing:
                 raise self._missing
         return []
@@ -276,10 +276,10 @@ class Configurator(
     def _deploying(self) -> Iterator[CertbotInstaller]:
         """Yield the installer of this run, and raise its errors as errors of Certbot's."""
         from certbot_garr_tcs import certbot_api  # noqa: PLC0415
-        from certbot_garr_tcs.deploy_setup import shared_installer  # noqa: PLC0415
+        from certbot_garr_tcs.certbot_installer import shared_installer  # noqa: PLC0415
         from certbot_garr_tcs.errors import DeployError  # noqa: PLC0415
 
-        with certbot_api.user_errors(errors.PluginError):
+        with certbot_api.as_certbot_errors(errors.PluginError):
             if self._installer is None:
                 which = (self.conf("config"), self.config.config_dir, self.config.work_dir)
                 self._installer = self._build() if self._is_prepared else shared_installer(which, self._build)
@@ -289,7 +289,7 @@ class Configurator(
                 raise DeployError(f"deploy: {error.message}", error.hint) from error
 
     def _build(self) -> CertbotInstaller:
-        from certbot_garr_tcs.deploy_setup import CertbotInstaller  # noqa: PLC0415
+        from certbot_garr_tcs.certbot_installer import CertbotInstaller  # noqa: PLC0415
 
         return CertbotInstaller(self.config, *self._read(), display_util.notify)
 

@@ -147,10 +147,10 @@ _ALL = (
 PRESETS: Mapping[str, CaPreset] = MappingProxyType({preset.name: preset for preset in _ALL})
 """Every preset by the name that users type."""
 
-DEFAULT = PRESETS["sectigo-ov"]
+WITHOUT_URL = PRESETS["sectigo-ov"]
 """The CA where the user gives a key ID and an HMAC key alone: the one that GARR's pages named for years."""
 
-CURRENT = PRESETS["harica"]
+GARR_TODAY = PRESETS["harica"]
 """The CA behind GARR TCS today."""
 
 

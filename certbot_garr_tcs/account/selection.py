@@ -138,7 +138,7 @@ def file_directory(account: AccountSettings | None) -> str | None:
         return account.directory_url
     if account.ca:
         return presets.PRESETS[account.ca].directory_url
-    return presets.DEFAULT.directory_url if account.eab else None
+    return presets.WITHOUT_URL.directory_url if account.eab else None
 
 
 def _is_named(url: str, account: AccountSettings) -> bool:
@@ -171,7 +171,7 @@ def _live_directory(overrides: Overrides, account: AccountSettings | None) -> tu
     if overrides.stored_server:
         return overrides.stored_server, _preset_of(overrides, account, overrides.stored_server), []
     if named or overrides.eab:
-        return str(presets.DEFAULT.directory_url), presets.DEFAULT, [_default_notice(account)]
+        return str(presets.WITHOUT_URL.directory_url), presets.WITHOUT_URL, [_default_notice(account)]
     raise AccountError(
         f"nothing says which CA to use: there is neither an [account] section with directory-url, eab-kid and "
         f"eab-hmac-key in {overrides.file}, nor --server, nor --eab-kid with --eab-hmac-key",
@@ -213,10 +213,10 @@ def _server_notices(server: str, account: AccountSettings | None, named: str | N
 
 
 def _default_notice(account: AccountSettings | None) -> str:
-    current = presets.CURRENT
+    current = presets.GARR_TODAY
     where = str(account.source) if account else "garr-tcs.ini, in a section [account]"
     return (
-        f"No directory URL is given: {presets.DEFAULT.title}'s is used, {presets.DEFAULT.directory_url}. GARR's CA is "
+        f"No directory URL is given: {presets.WITHOUT_URL.title}'s is used, {presets.WITHOUT_URL.directory_url}. GARR's CA is "
         f"{current.title} since January 2025. If your key ID is from there, add two lines to {where}: "
         f'"ca = {current.name}" and "directory-url = {current.url_example}".'
     )

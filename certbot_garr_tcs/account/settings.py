@@ -205,7 +205,7 @@ def _check_combinations(keys: SectionReader, settings: AccountSettings) -> None:
             )
     live = settings.directory_url or (presets.PRESETS[settings.ca].directory_url if settings.ca else None)
     if settings.staging_directory_url and presets.same_directory(
-        settings.staging_directory_url, live or str(presets.DEFAULT.directory_url)
+        settings.staging_directory_url, live or str(presets.WITHOUT_URL.directory_url)
     ):
         keys.add_problem(
             "staging-directory-url",

@@ -59,7 +59,7 @@ class Installer:
         self._staged: dict[str, StagedDeployment] = {}
         self._unrecovered: dict[str, DeployError] = {}
         self._conflicts: dict[str, str] | None = None
-        self._is_over = False
+        self._failed_or_undone = False
 
     # what Certbot calls
 
@@ -86,7 +86,7 @@ class Installer:
 
         After an undo in this process: nothing, and no error, because Certbot calls it once more.
         """
-        if self._is_over:
+        if self._failed_or_undone:
             return
         if self._staged or self.selected:
             _raise_joined(self._finish())
@@ -120,7 +120,7 @@ class Installer:
 
     def undo(self) -> None:
         """Undo what this process has written and not yet committed (``rollback_checkpoints`` in a run)."""
-        self._is_over = True
+        self._failed_or_undone = True
         try:
             _raise_joined(self._undo_staged())
         finally:
@@ -144,7 +144,7 @@ class Installer:
             errors += self._errors_of(deployer, partial(self._stage_restore, deployer))
         if errors or not self._staged:
             errors += self._finish()
-            self._is_over = True
+            self._failed_or_undone = True
             _raise_joined(errors)
             raise DeployError(
                 "no deployment can be undone: nothing was deployed, or the last one is undone already",
@@ -183,7 +183,7 @@ class Installer:
             errors += self._errors_of(deployer, partial(self._deploy, deployer, lineage, forced=forced, finish=finish))
         if errors and not finish:
             errors += self._finish()  # Certbot will not call restart after this
-            self._is_over = True
+            self._failed_or_undone = True
         _raise_joined(errors)
 
     def _outdated(
@@ -267,7 +267,7 @@ class Installer:
                 errors.append(error)
             del self._staged[identity]
             self._locks.release(identity)
-        self._is_over = self._is_over or bool(errors)
+        self._failed_or_undone = self._failed_or_undone or bool(errors)
         return errors
 
     def _undo_staged(self) -> list[DeployError]:

@@ -191,11 +191,11 @@ def test_our_errors_become_certbots():
     """One line, and where it came from."""
     with (
         pytest.raises(errors.PluginError, match=r"^it failed\. Correct it\.$") as caught,
-        certbot_api.user_errors(errors.PluginError),
+        certbot_api.as_certbot_errors(errors.PluginError),
     ):
         raise AccountError("it failed", "Correct it.")
     assert isinstance(caught.value.__cause__, AccountError)
-    with certbot_api.user_errors(errors.PluginError):
+    with certbot_api.as_certbot_errors(errors.PluginError):
         pass
 
 

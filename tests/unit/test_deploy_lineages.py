@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from support.pki import material
 
+from certbot_garr_tcs.certbot_installer import Lineages
 from certbot_garr_tcs.deploy.plan import OwnFiles, inspect
 from certbot_garr_tcs.deploy.settings import Output, Target
-from certbot_garr_tcs.deploy_setup import Lineages
 from certbot_garr_tcs.errors import DeployError
 
 NAME = "www.example.it"

@@ -11,12 +11,12 @@ import time
 import pytest
 import trustme
 
+from certbot_garr_tcs.certbot_installer import Lineages
 from certbot_garr_tcs.deploy import tls_client
 from certbot_garr_tcs.deploy.certificate import fingerprint_of
 from certbot_garr_tcs.deploy.probe import name_for_sni, wait_until_served
 from certbot_garr_tcs.deploy.settings import STARTTLS, Probe
 from certbot_garr_tcs.deploy.tls_client import fetch_certificate
-from certbot_garr_tcs.deploy_setup import Lineages
 from certbot_garr_tcs.errors import DeployError
 
 NAME = "www.example.it"

@@ -62,10 +62,10 @@ def test_a_preset_is_known_from_its_url(url, name):
 )
 def test_which_urls_of_harica_are_known(url, expected, refused):
     """What is known to be wrong is refused; a host or a path that is only new is not."""
-    assert presets.by_url(url) is presets.CURRENT
-    assert presets.CURRENT.refuses_url(url) is refused
+    assert presets.by_url(url) is presets.GARR_TODAY
+    assert presets.GARR_TODAY.refuses_url(url) is refused
     if not refused:
-        assert presets.CURRENT.expects_url(url) is expected
+        assert presets.GARR_TODAY.expects_url(url) is expected
 
 
 @pytest.mark.parametrize("url", ["https://notharica.gr/", "https://harica.gr.example.org/", "https://ca.example/"])
@@ -113,5 +113,5 @@ def test_a_shape_needs_an_example():
 def test_the_sequence_of_garrs_cas_has_one_today():
     """One preset alone is GARR's today, and it began when the last one ended."""
     today = [preset for preset in presets.PRESETS.values() if preset.garr_since and not preset.garr_until]
-    assert today == [presets.CURRENT]
-    assert presets.DEFAULT.garr_until < presets.CURRENT.garr_since
+    assert today == [presets.GARR_TODAY]
+    assert presets.WITHOUT_URL.garr_until < presets.GARR_TODAY.garr_since
