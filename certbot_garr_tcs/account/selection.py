@@ -216,8 +216,8 @@ def _default_notice(account: AccountSettings | None) -> str:
     current = presets.GARR_TODAY
     where = str(account.source) if account else "garr-tcs.ini, in a section [account]"
     return (
-        f"No directory URL is given: {presets.WITHOUT_URL.title}'s is used, {presets.WITHOUT_URL.directory_url}. GARR's CA is "
-        f"{current.title} since January 2025. If your key ID is from there, add two lines to {where}: "
+        f"No directory URL is given: {presets.WITHOUT_URL.title}'s is used, {presets.WITHOUT_URL.directory_url}. "
+        f"GARR's CA is {current.title} since January 2025. If your key ID is from there, add two lines to {where}: "
         f'"ca = {current.name}" and "directory-url = {current.url_example}".'
     )
 
