@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from certbot_garr_tcs.deploy import records as outcomes
-from certbot_garr_tcs.deploy.certificate import check, dns_names, problem_of_old_files, read_files, validity
+from certbot_garr_tcs.deploy.certificate import check, dns_names, problem_of_old_files, read_files
 from certbot_garr_tcs.deploy.files import os_error
 from certbot_garr_tcs.deploy.plan import inspect, make_plan, password_of, service_digest, trusted_uids
 from certbot_garr_tcs.deploy.probe import wait_until_served
@@ -16,6 +16,7 @@ from certbot_garr_tcs.deploy.services import CommandRed
 from certbot_garr_tcs.deploy.stat_cache import StatCache
 from certbot_garr_tcs.deploy.transaction import Change, Journal, Transaction
 from certbot_garr_tcs.errors import DeployError, GarrTcsError
+from certbot_garr_tcs.lineages import validity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

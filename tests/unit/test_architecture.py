@@ -16,24 +16,25 @@ ROOT = Path(certbot_garr_tcs.__file__).parent
 # A room imports from lower floors; rooms of one floor do not know each other.
 FLOORS = (
     {"plugin", "command"},
-    {"options", "check", "status", "sandbox"},
-    {"account_setup", "deploy_setup", "failure_hints", "revocation"},
+    {"options", "check", "status", "init", "sandbox"},
+    {"account_setup", "ca_directory", "deploy_setup", "failure_hints", "revocation"},
     {"config"},
     {"account", "challenges", "deploy", "ini"},
-    {"compat", "lineages", "state", "keys", "private"},
+    {"compat", "lineages", "state", "keys", "private", "certbot_log", "findings"},
+    {"atomic_file", "certbot_folders", "renewal_schedule"},
     {"errors"},
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 # Which modules may know a package; where it says nothing, none may.
 MAY_KNOW = {
-    "acme": {"plugin", "failure_hints", "account.connection_failures"},
+    "acme": {"plugin", "ca_directory", "failure_hints", "account.connection_failures"},
     "acme2certifier": {"sandbox.issuing", "sandbox.server", "sandbox.validating"},
-    "certbot": {"plugin", "options", "compat", "challenges.delegated"},
+    "certbot": {"plugin", "options", "compat", "challenges.delegated", "renewal_schedule"},
     "configobj": {"lineages"},
     "cryptography": {"lineages", "sandbox", "deploy"},
     "dns": {"challenges.dns", "challenges.reachability", "challenges.rfc2136", "sandbox.validating"},
-    "requests": {"failure_hints", "account.connection_failures"},  # comes with acme
+    "requests": {"ca_directory", "failure_hints", "account.connection_failures"},  # comes with acme
     "subprocess": {"sandbox.demo", "sandbox.practice_ca", "sandbox.runner", "deploy.services"},
     "typing_extensions": {"sandbox.practice_ca", "deploy.files", "deploy.folders"},  # for type checkers alone
     "zope": {"challenges"},
@@ -122,3 +123,19 @@ def test_parsing_somebody_elses_command_line_imports_the_options_alone():
     start = "try:\n    certbot.main.main(['--version'])\nexcept SystemExit:\n    pass"
     loaded = loaded_after("import certbot.main", start)
     assert {name for name in loaded if name.startswith(OURS)} == {f"{OURS}plugin", f"{OURS}options"}
+
+
+def test_one_verb_imports_no_other():
+    """``status`` runs every few minutes: it loads neither the sandbox nor Certbot nor what only ``init`` needs."""
+    run = "command.main(['status', '--config-dir', '/nowhere', '--work-dir', '/nowhere', '--logs-dir', '/nowhere'])"
+    loaded = loaded_after("from certbot_garr_tcs import command", f"{run}\nprint()")
+    assert {f"{OURS}status.report", f"{OURS}lineages"} <= loaded
+    heavy = (
+        "certbot.configuration",
+        "certbot_garr_tcs.init",
+        "certbot_garr_tcs.sandbox",
+        "cryptography",
+        "dns",
+        "requests",
+    )
+    assert {name for name in loaded if is_in(name, heavy)} == set()
