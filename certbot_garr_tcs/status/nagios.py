@@ -10,7 +10,7 @@ from certbot_garr_tcs.deploy.records import FAILED
 from certbot_garr_tcs.errors import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from certbot_garr_tcs.status.report import LineageStatus, StatusReport
 
@@ -67,7 +67,8 @@ class Thresholds:
 
 def summarise(report: StatusReport, thresholds: Thresholds) -> tuple[int, str]:
     """Return the exit status, and the line with its performance data."""
-    found = [*_expiring(report, thresholds), *_others(report)]
+    expiring = dict(_expiring(report, thresholds))
+    found = [*expiring.values(), *_others(report, expiring)]
     if not report.lineages and not found:
         found = [(UNKNOWN, f"there is no renewal file in {report.renewal_dir}")]
     state = next(state for state in _WORST_FIRST if state == OK or any(each == state for each, _ in found))
@@ -81,18 +82,20 @@ def summarise(report: StatusReport, thresholds: Thresholds) -> tuple[int, str]:
     return state, f"{text} | {' '.join(_performance(report, thresholds, soonest))}"
 
 
-def _expiring(report: StatusReport, thresholds: Thresholds) -> Iterator[tuple[int, str]]:
+def _expiring(report: StatusReport, thresholds: Thresholds) -> Iterator[tuple[str, tuple[int, str]]]:
     for each in sorted((each for each in report.lineages if each.ends), key=lambda each: str(each.ends)):
         left = each.days_left(report.now) or 0.0
         warning, critical = thresholds.of(each)
         if left < 0:
-            yield CRITICAL, f"{each.name} has expired"
+            yield each.name, (CRITICAL, f"{each.name} has expired")
         elif left < warning or left < critical:
-            yield CRITICAL if left < critical else WARNING, f"{each.name} ends in {left:.1f} days"
+            yield each.name, (CRITICAL if left < critical else WARNING, f"{each.name} ends in {left:.1f} days")
 
 
-def _others(report: StatusReport) -> Iterator[tuple[int, str]]:
+def _others(report: StatusReport, expiring: Collection[str]) -> Iterator[tuple[int, str]]:
     for finding in report.findings:
+        if finding.code == "renewal-overdue" and finding.where in expiring:
+            continue  # that it ends soon says more
         if finding.code in _UNSEEN | _WARNED:
             state = UNKNOWN if finding.code in _UNSEEN else WARNING
             yield state, f"{finding.where}: {printable(finding.what, 200)}"
