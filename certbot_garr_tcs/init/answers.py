@@ -99,6 +99,8 @@ def read_answers(text: str, source: str) -> Answers:
 
 def answer_problem(answers: Answers, name: str, value: str) -> str | None:
     """Return what is wrong with one answer by the checks of garr-tcs.ini, given those before it; else ``None``."""
+    if not value.isprintable():
+        return f"the {LABELS[name]} has a line break, or another character that does not show; copy it again"
     alone = {
         "eab_kid": Answers(eab_kid=value, eab_hmac_key=_ANY_KEY),
         "eab_hmac_key": Answers(eab_kid=answers.eab_kid or "kid", eab_hmac_key=value),
