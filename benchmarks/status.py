@@ -57,7 +57,7 @@ def make_host(folder: Path, count: int) -> list[str]:
     fingerprint = x509.load_pem_x509_certificate(pem).fingerprint(hashes.SHA256()).hex()
     records = DeploymentRecords(StateFolder(work))
     sections = [f"[account]\ndirectory-url = {SERVER}\n"]
-    log = [f"{NOW:%Y-%m-%d %H:%M:%S},000:DEBUG:certbot._internal.main:Arguments: ['-q', 'renew']"]
+    log = [f"{NOW:%Y-%m-%d %H:%M:%S},000:DEBUG:certbot._internal.main:Arguments: ['-q']"]
     for number in range(count):
         name = f"host{number}.example.it"
         archive, live = config / "archive" / name, config / "live" / name

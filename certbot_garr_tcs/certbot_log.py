@@ -19,16 +19,16 @@ _MOST_FILES = 60
 _MOST_BYTES = 4 << 20
 """Of each file its end, and so many files: a month of two runs a day, where Certbot starts a file for each run."""
 
-# As certbot/_internal/renewal.py and main.py have logged it from 2.1 to 5.9; each line begins with the local time.
+# As Certbot has logged it from 2.1 to 5.9; each line begins with the local time. The arguments are without the verb.
 _LINE = re.compile(
     rb"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3}:"
     rb"(?:DEBUG:certbot\._internal\.main:Arguments: \[(?P<arguments>[^\n]*)\]"
     rb"|ERROR:certbot\._internal\.renewal:Failed to renew certificate "
     rb"(?P<lineage>[^\n]+?) with error: (?P<error>[^\n]*)"
-    rb"|DEBUG:certbot\._internal\.renewal:(?P<success>no renewal failures))$",
+    rb"|DEBUG:certbot\._internal\.renewal:(?P<success>no renewal failures)"
+    rb"|ERROR:certbot\._internal\.log:(?P<failure>\d+ renew failure)[^\n]*)$",
     re.MULTILINE,
 )
-_RENEW = re.compile(rb"(?:^|, )'renew'(?:,|$)")
 _SOME_ONLY = re.compile(rb"'(?:--cert-name|--domains?|-d|--dry-run)\b")
 
 
@@ -42,7 +42,7 @@ class RenewalFailure:
 
 @dataclass
 class RenewalRuns:
-    """What the logs say of ``certbot renew`` for all lineages; ``None``: they say nothing.
+    """What the logs say of ``certbot renew`` for all lineages, once it has come to its end; ``None``: they say nothing.
 
     ``failures``: for each lineage the last one, unless a run without any failure came later.
     """
@@ -86,11 +86,12 @@ def _take(runs: RenewalRuns, text: bytes) -> None:
     for line in _LINE.finditer(text):
         at = datetime.fromisoformat(line[1].decode()).astimezone()
         if line["arguments"] is not None:
-            everything = bool(_RENEW.search(line["arguments"])) and not _SOME_ONLY.search(line["arguments"])
-            runs.last_run = at if everything else runs.last_run
+            everything = not _SOME_ONLY.search(line["arguments"])
         elif line["lineage"]:
             error = printable(line["error"].decode(errors="replace"), 300)
             runs.failures[line["lineage"].decode(errors="replace")] = RenewalFailure(at, error)
         elif everything:
-            runs.last_success = at
-            runs.failures.clear()
+            runs.last_run = at
+            if line["success"]:
+                runs.last_success = at
+                runs.failures.clear()

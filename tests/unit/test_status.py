@@ -365,9 +365,10 @@ def test_expired_and_overdue(host, as_json):
 
 # Certbot's logs
 
-START = "{}:DEBUG:certbot._internal.main:Arguments: ['-q', 'renew']\n"
+START = "{}:DEBUG:certbot._internal.main:Arguments: ['-q', '--no-random-sleep-on-renew']\n"
 FINE = "{}:DEBUG:certbot._internal.renewal:no renewal failures\n"
 RED = "{}:ERROR:certbot._internal.renewal:Failed to renew certificate www with error: \x1b[31mthe CA says no\n"
+END = "{}:ERROR:certbot._internal.log:1 renew failure(s), 0 parse failure(s)\n"
 TRACE = "Traceback (most recent call last):\n  File\n"
 
 
@@ -376,8 +377,8 @@ def test_a_failed_renewal_in_certbots_log(host, as_json):
     host.lineage("www")
     os.utime(host.config / "live" / "www" / "cert.pem", (1, 1))
     host.log(START + FINE, "letsencrypt.log.2", NOW - timedelta(days=2))
-    host.log(START + RED + TRACE, "letsencrypt.log.1", NOW - timedelta(days=1))
-    host.log("{}:DEBUG:certbot._internal.main:Arguments: ['certificates']\n")
+    host.log(START + RED + TRACE + END, "letsencrypt.log.1", NOW - timedelta(days=1))
+    host.log("{}:DEBUG:certbot._internal.main:Arguments: []\n")
     document = as_json(expected=1)
     assert document["lineages"][0]["last_failure"]["error"] == "the CA says no"
     assert codes(document) == [("problem", "renewal-failed", "www")]
@@ -392,8 +393,8 @@ def test_a_failed_renewal_in_certbots_log(host, as_json):
     [
         (START + RED, ["www"]),
         (START + RED + START + FINE, []),
-        (START + RED + START.replace("'renew'", "'renew', '--cert-name', 'other'") + FINE, ["www"]),
-        (START + RED + START.replace("'renew'", "'renew', '--dry-run'") + FINE, ["www"]),
+        (START + RED + START.replace("'-q'", "'--cert-name', 'other'") + FINE, ["www"]),
+        (START + RED + START.replace("'-q'", "'--dry-run'") + FINE, ["www"]),
         ("something else\n" + TRACE, []),
     ],
 )
