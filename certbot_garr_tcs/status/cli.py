@@ -33,12 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write one line for Nagios or Icinga; exit with 0 (OK), 1 (warning), 2 (critical) or 3 (unknown)",
     )
-    for name, (days, share) in {"warning": (14, "quarter"), "critical": (7, "eighth")}.items():
+    for name, (days, share) in {"warning": (14, "a quarter"), "critical": (7, "an eighth")}.items():
         parser.add_argument(
             f"--{name}",
             metavar="DAYS",
             type=_days,
-            help=f"with --nagios: {name} if fewer days are left (default: {days}, at most a {share} of the lifetime)",
+            help=f"with --nagios: {name} if fewer days are left (default: {days}, at most {share} of the lifetime)",
         )
     certbot_folders.add_options(parser)
 

@@ -36,6 +36,7 @@ _WARNED = frozenset(
     {
         "deployment-behind",
         "deployment-failed",
+        "lineage-missing",
         "renewal-failed",
         "renewal-file-broken",
         "renewal-overdue",

@@ -22,7 +22,7 @@ from certbot_garr_tcs.renewal_schedule import NextRenewal, installed_version, ne
 from certbot_garr_tcs.state import StateFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from certbot_garr_tcs.certbot_folders import CertbotFolders
     from certbot_garr_tcs.deploy.targets import Target
@@ -113,6 +113,8 @@ def collect(folders: CertbotFolders, now: datetime) -> StatusReport:
     statuses = tuple(_status(each, deployments.get(each.name, ()), runs, certbot) for each in found)
     for status in statuses:
         findings += _findings(status, now)
+    if os.access(renewal_dir, os.R_OK):
+        findings += _sections_without_lineage(deployments, renewal_dir)
     findings += _findings_of_runs(runs, now)
     return StatusReport(now, certbot, renewal_dir, statuses, runs, tuple(findings))
 
@@ -286,7 +288,9 @@ def _time(seconds: float) -> datetime | None:
 
 def _failure(lineage: Lineage, deployments: Iterable[DeploymentStatus], runs: RenewalRuns) -> LastFailure | None:
     """Return the newest failure that was not made good: by a newer certificate, or by a deployment."""
-    failures = [LastFailure("deployment", each.tried_at, each.error) for each in deployments if each.error]
+    failures = [
+        LastFailure("deployment", each.tried_at, each.error) for each in deployments if each.outcome == records.FAILED
+    ]
     logged = runs.failures.get(lineage.name)
     if logged and not lineage.was_issued_since(logged.at.timestamp()):
         # Certbot logs a deployment that failed like a renewal; the records know more of it.
@@ -354,6 +358,20 @@ def _findings_of_deployment(status: LineageStatus, each: DeploymentStatus) -> It
     if each.reload_pending:
         what = f"Its service may not have read the files of {lineage} that are there."
         yield Finding(Level.WARNING, "reload-pending", where, what, "The next certbot renew reloads it.")
+
+
+def _sections_without_lineage(
+    deployments: Mapping[str, Iterable[DeploymentRecord]], renewal_dir: Path
+) -> Iterator[Finding]:
+    for name, found in deployments.items():
+        for record in () if os.path.lexists(renewal_dir / f"{name}.conf") else found:
+            yield Finding(
+                Level.WARNING,
+                "lineage-missing",
+                f"{record.title} of {record.source}",
+                f"Nothing is deployed there, because there is no lineage {name}.",
+                "Write a name that certbot certificates shows, or remove the section.",
+            )
 
 
 def _findings_of_runs(runs: RenewalRuns, now: datetime) -> Iterator[Finding]:

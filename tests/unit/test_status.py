@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
 import os
 import random
+import re
 import stat
 import subprocess
 import sys
 import time
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from configobj import ConfigObj, ConfigObjError
@@ -24,11 +27,13 @@ from certbot_garr_tcs.deploy.records import DEPLOYED, FAILED, HELD, DeploymentRe
 from certbot_garr_tcs.deploy.targets import Target
 from certbot_garr_tcs.renewal_schedule import installed_version, next_renewal, parse_interval
 from certbot_garr_tcs.state import StateFolder
+from certbot_garr_tcs.status import report
 
 HARICA = "https://acme-v02.harica.gr/acme/11111111-1111-1111-1111-111111111111/directory"
 SECRET = "Zm9vYmFyLXNlY3JldC1mb28tYmFyLXNlY3JldC1mb28"
 ACCOUNT = f"[account]\ndirectory-url = {HARICA}\neab-kid = kid-1\neab-hmac-key = {SECRET}\nemail = a@example.it\n"
 NOW = datetime.now(timezone.utc)
+PAGE = (Path(__file__).parents[2] / "docs" / "command.md").read_text(encoding="utf-8")
 
 
 class Host:
@@ -282,7 +287,11 @@ def section(name, lineage):
 
 def test_deployments(host, as_json):
     """Deployed, behind, failed, held, not yet; what left the file is not shown."""
-    default = host.ini(ACCOUNT + "".join(section(name, "www") for name in ("good", "old", "red", "held", "new")))
+    default = host.ini(
+        ACCOUNT
+        + "".join(section(name, "www") for name in ("good", "old", "red", "held", "new"))
+        + section("x", "nothing")
+    )
     current = host.lineage("www")
     then = (NOW - timedelta(days=2)).timestamp()
     done = {"outcome": DEPLOYED, "deployed_at_seconds": then, "tried_at_seconds": then}
@@ -310,6 +319,7 @@ def test_deployments(host, as_json):
         ("problem", "deployment-failed", f"[deploy red] of {default}"),
         ("note", "deployment-held", f"[deploy held] of {default}"),
         ("warning", "never-deployed", f"[deploy new] of {default}"),
+        ("warning", "lineage-missing", f"[deploy x] of {default}"),
     ]
 
 
@@ -669,3 +679,45 @@ def test_a_thousand_lineages_take_a_second(host):
     started = time.process_time()
     assert host.status() == 0
     assert time.process_time() - started < 1
+
+
+# The documentation
+
+
+def finding_codes():
+    """Return the code and the level of every finding that the report can have."""
+    found = {}
+    for node in ast.walk(ast.parse(Path(report.__file__).read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        if name == "Finding" and isinstance(node.args[1], ast.Constant):
+            found[node.args[1].value] = node.args[0].attr.lower()
+        elif name in {"_unseen", "of_error"}:
+            found[node.args[0].value] = "problem"
+    return found
+
+
+def test_the_page_has_every_code():
+    """In the row of its level; and no code that does not exist."""
+    rows = re.findall(r"(?m)^\| (problem|warning|note) \| (.*) \|$", PAGE)
+    documented = {code: level for level, row in rows for code in re.findall(r"`([a-z-]+)`", row)}
+    assert documented == finding_codes()
+    assert len(documented) > 15
+
+
+def test_the_page_has_every_key_and_every_metric(host, as_json, tmp_path):
+    """Of a document and of metrics where everything is there."""
+    path = host.ini(ACCOUNT + section("web", "www"))
+    current = host.lineage("www")
+    host.record("web", "www", path, outcome=FAILED, fingerprint=current, deployed_at_seconds=5.0, tried_at_seconds=6.0)
+    host.log(START + FINE)
+    document = as_json(expected=1)
+    lineage = document["lineages"][0]
+    keys = {*document, *lineage, *lineage["deployments"][0], *lineage["last_failure"], *document["findings"][0]}
+    shown = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([^`]+)`", re.sub(r"(?s)```.*?```", "", PAGE)))))
+    assert keys | set(document["certbot"]) <= shown
+    host.status("--prometheus", str(tmp_path / "x.prom"))
+    names = re.findall(r"(?m)^# TYPE garr_tcs_(\w+) gauge$", (tmp_path / "x.prom").read_text(encoding="utf-8"))
+    assert len(names) == 12
+    assert set(names) <= shown
