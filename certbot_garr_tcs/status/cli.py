@@ -10,7 +10,6 @@ from pathlib import Path
 
 from certbot_garr_tcs import certbot_folders
 from certbot_garr_tcs.certbot_folders import CertbotFolders
-from certbot_garr_tcs.errors import GarrTcsError
 from certbot_garr_tcs.findings import Level
 from certbot_garr_tcs.status import document, nagios, prometheus, table
 from certbot_garr_tcs.status.report import collect
@@ -46,9 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run ``status``; return 0, or 1 where there is a problem; with ``--nagios`` what Nagios expects."""
     folders, now = CertbotFolders.of(args), datetime.now(timezone.utc)
-    if args.nagios:
-        return _run_nagios(folders, now, nagios.Thresholds(args.warning, args.critical))
     report = collect(folders, now)
+    if args.nagios:
+        state, line = nagios.summarise(report, nagios.Thresholds(args.warning, args.critical))
+        _write(line)
+        return state
     if args.prometheus:
         prometheus.write(args.prometheus, report)
         return 0
@@ -59,15 +60,6 @@ def run(args: argparse.Namespace) -> int:
         for line in table.lines(report, width):
             _write(line)
     return int(any(finding.level is Level.PROBLEM for finding in report.findings))
-
-
-def _run_nagios(folders: CertbotFolders, now: datetime, thresholds: nagios.Thresholds) -> int:
-    try:
-        state, line = nagios.summarise(collect(folders, now), thresholds)
-    except GarrTcsError as error:
-        state, line = nagios.UNKNOWN, f"CERTIFICATES UNKNOWN - {error}"
-    _write(line)
-    return state
 
 
 def _days(text: str) -> float:

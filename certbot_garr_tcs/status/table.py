@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from certbot_garr_tcs.deploy.records import FAILED, HELD
+from certbot_garr_tcs.errors import printable
 from certbot_garr_tcs.renewal_schedule import DISABLED
 from certbot_garr_tcs.status.report import PENDING, day, minute
 
@@ -31,7 +32,8 @@ _GAP = "  "
 def lines(report: StatusReport, width: int | None) -> Iterator[str]:
     """Give the lines; ``width``: how many columns a terminal has, ``None`` leaves nothing out."""
     if report.lineages:
-        yield from _table([_row(each, report) for each in report.lineages], width)
+        rows = [[_shown(cell) for cell in _row(each, report)] for each in report.lineages]
+        yield from _table(rows, width)
     else:
         yield f"No certificates: there is no renewal file in {report.renewal_dir}."
     if report.runs.last_run:
@@ -61,6 +63,10 @@ def _row(status: LineageStatus, report: StatusReport) -> list[str]:
         f"{failure.step} {minute(failure.at)}" if failure else "-",
         ", ".join(status.names) or _UNKNOWN,
     ]
+
+
+def _shown(cell: str) -> str:
+    return cell if cell.isprintable() else printable(cell, len(cell))  # a certificate may hold any characters
 
 
 def _renewal(status: LineageStatus, report: StatusReport) -> str:

@@ -19,7 +19,7 @@ import pytest
 from configobj import ConfigObj, ConfigObjError
 from folders import open_folder
 from needs import need
-from pki import authorities, material, new_key, pem_of
+from pki import NOW_SECONDS, authorities, material, new_key, pem_of
 
 from certbot_garr_tcs import command, config, lineages
 from certbot_garr_tcs.certbot_log import read_renewal_runs
@@ -32,7 +32,7 @@ from certbot_garr_tcs.status import report
 HARICA = "https://acme-v02.harica.gr/acme/11111111-1111-1111-1111-111111111111/directory"
 SECRET = "Zm9vYmFyLXNlY3JldC1mb28tYmFyLXNlY3JldC1mb28"
 ACCOUNT = f"[account]\ndirectory-url = {HARICA}\neab-kid = kid-1\neab-hmac-key = {SECRET}\nemail = a@example.it\n"
-NOW = datetime.now(timezone.utc)
+NOW = datetime.fromtimestamp(NOW_SECONDS, timezone.utc)
 PAGE = (Path(__file__).parents[2] / "docs" / "command.md").read_text(encoding="utf-8")
 
 
@@ -351,6 +351,7 @@ def test_one_broken_file_among_good_ones(host, as_json):
     """The good ones are shown, the broken ones named with what to do."""
     host.lineage("good")
     (host.renewal / "bad.conf").write_text("[renewalparams\n", encoding="utf-8")
+    (host.renewal / "gone.conf").symlink_to("nowhere")
     host.lineage("empty", certificate=b"nothing")
     host.lineage("no-names", certificate=pem_of(authorities()[1].sign(authorities()[1].name, new_key().public_key())))
     host.work.joinpath("garr-tcs").mkdir(parents=True)
@@ -359,6 +360,7 @@ def test_one_broken_file_among_good_ones(host, as_json):
     assert [each["name"] for each in document["lineages"]] == ["empty", "good", "no-names"]
     assert codes(document) == [
         ("problem", "renewal-file-broken", str(host.renewal / "bad.conf")),
+        ("problem", "renewal-file-unreadable", str(host.renewal / "gone.conf")),
         ("problem", "record-unreadable", str(host.work / "garr-tcs")),
         ("problem", "certificate-unreadable", "empty"),
     ]
@@ -497,6 +499,19 @@ def test_many_names_are_cut_at_a_terminal_alone(host, capsys, monkeypatch):
     assert len(line) <= 140
 
 
+def test_other_words_of_the_table(host, capsys, monkeypatch):
+    """A lineage that is not renewed; a name that is too long; one that would move the cursor; another installer."""
+    host.ini(ACCOUNT + section("web", "a"))
+    host.lineage("a", "a\x1b[2Jb.example.it", autorenew="False", installer="nginx")
+    host.lineage("b", f"{'x' * 60}.example.it")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    host.status()
+    out = capsys.readouterr().out
+    assert re.search(r"(?m)^a +HARICA +59  off +not known +web not yet +- +ab.example.it$", out)
+    assert re.search(r"(?m)^b .* xxxxxxxxxxxxxxxxx\.\.\.$", out)
+    assert "run once: certbot install --garr-tcs --cert-name a\n" in out
+
+
 def test_no_certificates(host, capsys):
     """That is said, and is no error: this may be the first day."""
     assert host.status() == 0
@@ -606,7 +621,7 @@ def test_nagios_with_several_reasons(host, capsys):
     for number in range(3):
         (host.renewal / f"old{number}.conf").unlink()
     assert host.status("--nagios") == 1
-    assert "a / b c | days_left=59.99;14:;7: certificates=1" in capsys.readouterr().out.replace("60.00", "59.99")
+    assert re.search(r"a / b c \| days_left=(59|60)\.\d\d;14:;7: certificates=1", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("days", ["-1", "x", "nan", "inf"])
