@@ -12,7 +12,7 @@ from certbot_garr_tcs import certbot_folders
 from certbot_garr_tcs.certbot_folders import CertbotFolders
 from certbot_garr_tcs.findings import Level
 from certbot_garr_tcs.status import document, nagios, prometheus, table
-from certbot_garr_tcs.status.report import collect
+from certbot_garr_tcs.status.collect import collect
 
 HELP = "show every certificate of this host: its CA, days left, next renewal, where it is deployed, what failed"
 

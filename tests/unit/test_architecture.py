@@ -129,7 +129,7 @@ def test_one_verb_imports_no_other():
     """``status`` runs every few minutes: it loads neither the sandbox nor Certbot nor what only ``init`` needs."""
     run = "command.main(['status', '--config-dir', '/nowhere', '--work-dir', '/nowhere', '--logs-dir', '/nowhere'])"
     loaded = loaded_after("from certbot_garr_tcs import command", f"{run}\nprint()")
-    assert {f"{OURS}status.report", f"{OURS}lineages"} <= loaded
+    assert {f"{OURS}status.collect", f"{OURS}lineages"} <= loaded
     heavy = (
         "certbot.configuration",
         "certbot_garr_tcs.init",

@@ -27,7 +27,7 @@ from certbot_garr_tcs.deploy.records import DEPLOYED, FAILED, HELD, DeploymentRe
 from certbot_garr_tcs.deploy.targets import Target
 from certbot_garr_tcs.renewal_schedule import installed_version, next_renewal, parse_interval
 from certbot_garr_tcs.state import StateFolder
-from certbot_garr_tcs.status import report
+from certbot_garr_tcs.status import assessment, collect
 
 HARICA = "https://acme-v02.harica.gr/acme/11111111-1111-1111-1111-111111111111/directory"
 SECRET = "Zm9vYmFyLXNlY3JldC1mb28tYmFyLXNlY3JldC1mb28"
@@ -702,7 +702,8 @@ def test_a_thousand_lineages_take_a_second(host):
 def finding_codes():
     """Return the code and the level of every finding that the report can have."""
     found = {}
-    for node in ast.walk(ast.parse(Path(report.__file__).read_text(encoding="utf-8"))):
+    text = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (assessment, collect))
+    for node in ast.walk(ast.parse(text.replace("from __future__ import annotations", ""))):
         if not isinstance(node, ast.Call):
             continue
         name = getattr(node.func, "id", getattr(node.func, "attr", ""))
