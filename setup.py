@@ -14,6 +14,7 @@ TEST = [
     "certbot-dns-rfc2136>=2.1",
     "coverage[toml]>=7.10",
     "mypy==2.4.1",
+    "prometheus_client>=0.20",
     "pytest>=8",
     "pytest-cov>=5",
     "pytest-xdist>=3.5",

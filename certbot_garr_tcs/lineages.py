@@ -6,9 +6,10 @@ import io
 import re
 import stat
 from dataclasses import dataclass
+from datetime import timezone
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from configobj import ConfigObj, ConfigObjError
 
@@ -17,6 +18,7 @@ from certbot_garr_tcs.storage import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from cryptography.x509 import Certificate
 
@@ -26,11 +28,15 @@ PIECES = ("cert", "chain", "fullchain", "privkey")
 
 @dataclass(frozen=True)
 class Lineage:
-    """A lineage: what its ``renewal/NAME.conf`` contains; ``certificate`` is its ``live/NAME/cert.pem``."""
+    """A lineage: what its ``renewal/NAME.conf`` contains; ``certificate`` is its ``live/NAME/cert.pem``.
+
+    ``renew_before_expiry``: as the administrator wrote it, ``None`` where Certbot's own rule applies.
+    """
 
     name: str
     certificate: Path
     params: Mapping[str, str]
+    renew_before_expiry: str | None = None
 
     @property
     def server(self) -> str | None:
@@ -64,6 +70,22 @@ class Lineage:
     def names(self) -> frozenset[str]:
         """Return the names of the certificate, in lower case; none where it cannot be read."""
         return _names_in(self.certificate)
+
+    def validity(self) -> tuple[datetime, datetime] | None:
+        """Return the first and the last moment of the certificate; ``None`` where it cannot be read."""
+        read = self._read()
+        return validity(read) if read else None
+
+    def fingerprint(self) -> str | None:
+        """Return the SHA-256 fingerprint of the certificate, in hex; ``None`` where it cannot be read."""
+        from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415  (heavy, and seldom needed)
+
+        read = self._read()
+        return read.fingerprint(SHA256()).hex() if read else None
+
+    def _read(self) -> Certificate | None:
+        version = _version(self.certificate)
+        return _read_version(self.certificate, version) if version else None
 
     def former_names(self) -> frozenset[str]:
         """Return the names of the certificate before the current one; none where there is none."""
@@ -125,6 +147,21 @@ def _read_der(path: Path) -> bytes | None:
     return certificate.public_bytes(Encoding.DER) if certificate else None
 
 
+@cache
+def _read_version(path: Path, _: tuple[int, ...]) -> Certificate | None:
+    return _read_certificate(path)
+
+
+def validity(certificate: Certificate) -> tuple[datetime, datetime]:
+    """Return the first and the last moment of a certificate, with their zone (cryptography 42 or before)."""
+    if hasattr(certificate, "not_valid_after_utc"):
+        return certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return (  # pragma: no cover - cryptography before 42, which the matrix of tests runs
+        certificate.not_valid_before.replace(tzinfo=timezone.utc),
+        certificate.not_valid_after.replace(tzinfo=timezone.utc),
+    )
+
+
 def _issuer(certificate: Certificate) -> list[str]:
     from cryptography.x509.oid import NameOID  # noqa: PLC0415
 
@@ -138,8 +175,8 @@ def _names_in(certificate: Path) -> frozenset[str]:
 
 
 @cache
-def _names(certificate: Path, _: tuple[int, ...]) -> frozenset[str]:
-    read = _read_certificate(certificate)
+def _names(certificate: Path, version: tuple[int, ...]) -> frozenset[str]:
+    read = _read_version(certificate, version)
     try:
         return certificate_names(read) if read else frozenset()
     except ValueError:
@@ -166,20 +203,59 @@ def read_lineage(conf: Path) -> Lineage | None:
     return _read_lineage(conf, version) if version else None
 
 
+_GRAPHIC = r"[!$&(-+\--~]"
+_PLAIN_LINE = re.compile(
+    rf"(?:#[ -~]*)?|\[(?P<section>\w+)\]|\[\[(?P<below>\w+)\]\]"
+    rf"|(?P<key>[\w.-]+) = (?P<value>{_GRAPHIC}(?:[ !$&(-+\--~]*{_GRAPHIC})?)",
+    re.ASCII,
+)
+
+
+def _parse_plain(text: str) -> dict[str, Any] | None:
+    """Parse a renewal file as Certbot mostly writes it; ``None`` where it needs ConfigObj.
+
+    That is where a line has a quote, a list, a comment at its end, or anything else that may mean more than it shows.
+    ConfigObj takes five times as long, and there may be a thousand files.
+    """
+    top: dict[str, Any] = {}
+    section, current = None, top
+    for line in text.split("\n"):
+        match = _PLAIN_LINE.fullmatch(line)
+        if match is None:
+            return None
+        name = match["section"] or match["below"] or match["key"]
+        if name is None:
+            continue
+        parent = top if match["section"] else section if match["below"] else current
+        if parent is None or name in parent:
+            return None
+        if match["key"]:
+            parent[name] = match["value"]
+        else:
+            parent[name] = current = {}
+            section = current if match["section"] else section
+    return top
+
+
 @cache
 def _read_lineage(conf: Path, _: tuple[int, ...]) -> Lineage | None:
     try:
-        parsed = ConfigObj(str(conf), encoding="utf-8", default_encoding="utf-8", file_error=True)
+        text = conf.read_text(encoding="utf-8")
+        parsed = _parse_plain(text)
+        if parsed is None:
+            parsed = ConfigObj(str(conf), encoding="utf-8", default_encoding="utf-8", file_error=True)
     except (OSError, ConfigObjError, UnicodeDecodeError):
         return None
     params = parsed.get("renewalparams")
     certificate = parsed.get("cert")
     if not isinstance(params, dict) or not isinstance(certificate, str):
         return None
+    before = parsed.get("renew_before_expiry")
     return Lineage(
         conf.name[: -len(".conf")],
         Path(certificate),
         {key: value for key, value in params.items() if isinstance(value, str)},
+        before if isinstance(before, str) else None,
     )
 
 

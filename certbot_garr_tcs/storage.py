@@ -93,18 +93,30 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     A reader sees the old content or the new one, also after a power failure: temporary file, fsync, rename, fsync of
     the folder. Raises ``OSError``; then the old file is still there.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with _written(path, content, mode) as temporary:
+        temporary.replace(path)
+
+
+def create_file(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Write a file that is not there yet; raise ``FileExistsError`` where it is, also if it appeared meanwhile."""
+    with _written(path, content, mode) as temporary:
+        os.link(temporary, path)
+
+
+@contextlib.contextmanager
+def _written(path: Path, content: bytes, mode: int) -> Iterator[Path]:
+    """Yield a temporary file beside ``path`` that is on the disk, and is removed afterwards."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
+        yield Path(name)
+    finally:
         with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+            Path(name).unlink()
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from certbot_garr_tcs.deploy.files import os_error
 from certbot_garr_tcs.errors import DeployError, printable
-from certbot_garr_tcs.lineages import PIECES, certificate_names
+from certbot_garr_tcs.lineages import PIECES, certificate_names, validity
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -169,17 +169,6 @@ def problems(bundle: CertificateBundle, now_seconds: float) -> list[str]:
     if missing:
         found.append(f"cert.pem does not cover {', '.join(missing)}")
     return found
-
-
-def validity(certificate: x509.Certificate) -> tuple[dt.datetime, dt.datetime]:
-    """Return the first and the last moment of a certificate, with their zone (cryptography 42 or before)."""
-    utc = dt.timezone.utc
-    if hasattr(certificate, "not_valid_after_utc"):
-        return certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return (  # pragma: no cover - cryptography before 42, which the matrix of tests runs
-        certificate.not_valid_before.replace(tzinfo=utc),
-        certificate.not_valid_after.replace(tzinfo=utc),
-    )
 
 
 @dataclass(frozen=True)

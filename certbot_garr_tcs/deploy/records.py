@@ -136,8 +136,12 @@ class DeploymentRecords:
 
     def all(self) -> list[DeploymentRecord]:
         """Return every record, sorted by file and name; targets that left the file included."""
-        found = (self.find(path.stem[len(_PREFIX) :]) for path in self._state.path.glob(f"{_PREFIX}*.json"))
+        found = (self.find(identity) for identity in self.identities())
         return sorted((record for record in found if record), key=lambda record: (record.source, record.name))
+
+    def identities(self) -> list[str]:
+        """Return the identity of every target that has a record."""
+        return [path.stem[len(_PREFIX) :] for path in self._state.path.glob(f"{_PREFIX}*.json")]
 
     def find(self, identity: str) -> DeploymentRecord | None:
         """Return the record of a target that may have left the file."""

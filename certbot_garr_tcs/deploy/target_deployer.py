@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from certbot_garr_tcs.deploy.certificate import check, dns_names, problem_of_old_files, read_files, validity
+from certbot_garr_tcs.deploy.certificate import check, dns_names, problem_of_old_files, read_files
 from certbot_garr_tcs.deploy.commands import CommandFailedError
 from certbot_garr_tcs.deploy.files import os_error
 from certbot_garr_tcs.deploy.plan import inspect, make_plan, password_of, service_digest, trusted_uids
@@ -14,6 +14,7 @@ from certbot_garr_tcs.deploy.records import DEPLOYED, FAILED, HELD, DeploymentRe
 from certbot_garr_tcs.deploy.service import Service
 from certbot_garr_tcs.deploy.transaction import Transaction
 from certbot_garr_tcs.errors import DeployError, GarrTcsError
+from certbot_garr_tcs.lineages import validity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -31,13 +31,13 @@ LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in name
 
 # Which modules may import a package; no other may.
 MAY_IMPORT = {
-    "acme": {"plugin", "failure_hints", "account.connection_failures"},
+    "acme": {"plugin", "ca_directory", "failure_hints", "account.connection_failures"},
     "acme2certifier": {"sandbox.handlers", "sandbox.server"},
-    "certbot": {"plugin", "options", "certbot_api", "challenges.delegated"},
+    "certbot": {"plugin", "options", "certbot_api", "challenges.delegated", "renewal_schedule"},
     "configobj": {"lineages"},
     "cryptography": {"lineages", "sandbox", "deploy"},
     "dns": {"challenges.dns", "challenges.reachability", "challenges.rfc2136", "sandbox.handlers"},
-    "requests": {"failure_hints", "account.connection_failures"},  # comes with acme
+    "requests": {"ca_directory", "failure_hints", "account.connection_failures"},  # comes with acme
     "subprocess": {"sandbox.ca", "sandbox.certbot", "sandbox.web_server", "deploy.commands"},
     "typing_extensions": {"sandbox.ca", "deploy.files", "deploy.folders"},  # for type checkers alone
     "zope": {"challenges"},
@@ -153,3 +153,21 @@ def test_certbot_loads_little_of_ours_for_other_people():
     assert {name for name in by_plugin if name.split(".")[0] == OURS[:-1]} == ours
     assert {name.split(".")[0] for name in by_plugin} & {"dns", "zope", "configobj", "subprocess"} == set()
     assert {name for name in after_version if name.split(".")[0] == OURS[:-1]} == {*ours, f"{OURS}options"}
+
+
+def test_one_verb_imports_no_other():
+    """``status`` runs every few minutes: it loads neither the sandbox nor Certbot nor what only ``init`` needs."""
+    run = "command.main(['status', '--config-dir', '/nowhere', '--work-dir', '/nowhere', '--logs-dir', '/nowhere'])"
+    program = f"import sys\nfrom certbot_garr_tcs import command\n{run}\nprint()\nprint(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert {f"{OURS}status.collect", f"{OURS}lineages"} <= loaded
+    heavy = (
+        "certbot.configuration",
+        "certbot_garr_tcs.init",
+        "certbot_garr_tcs.sandbox",
+        "cryptography",
+        "dns",
+        "requests",
+    )
+    assert {name for name in loaded if is_in(name, heavy)} == set()

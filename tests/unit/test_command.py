@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -34,7 +35,8 @@ def verb(outcome):
 )
 def test_exit_statuses(monkeypatch, capsys, outcome, status, said):
     """An error is one line on standard error; Ctrl-C is no error of ours."""
-    monkeypatch.setitem(command._VERBS, "something", verb(outcome))
+    monkeypatch.setitem(sys.modules, "a_verb_of_this_test", verb(outcome))
+    monkeypatch.setitem(command._VERBS, "something", "a_verb_of_this_test")
     assert command.main(["something", "--x", "y"]) == status
     assert capsys.readouterr().err == said
 
@@ -61,3 +63,27 @@ def test_it_runs_as_a_module():
         [sys.executable, "-m", "certbot_garr_tcs.command", "--help"], capture_output=True, text=True, check=True
     )
     assert "sandbox" in result.stdout
+
+
+def test_every_verb_is_listed(capsys):
+    """Also those whose modules one verb does not need."""
+    with pytest.raises(SystemExit):
+        command.main(["--help"])
+    shown = capsys.readouterr().out
+    assert all(f"\n    {name} " in shown for name in command._VERBS)
+
+
+def test_a_closed_pipe_is_no_error():
+    """As in ``certbot-garr-tcs init --template | head -1``; what is not read is not complained about."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        result = subprocess.run(
+            [sys.executable, "-m", "certbot_garr_tcs.command", "init", "--template"],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (result.returncode, result.stderr) == (command.PIPE_CLOSED, b"")

@@ -1,0 +1,1 @@
+"""The verb ``init``: from the portal's strings to a garr-tcs.ini."""

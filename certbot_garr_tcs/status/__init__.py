@@ -1,0 +1,1 @@
+"""The verb ``status``: what is issued, due, deployed, on this host."""
