@@ -27,8 +27,8 @@ _SILENT = timedelta(days=3)
 AS_ROOT = "Run the command as the user that Certbot runs as, usually root."
 
 
-def assess(status: LineageStatus, now: datetime) -> Iterator[Finding]:
-    """Give the findings of one lineage."""
+def assess(status: LineageStatus, now: datetime, usual_file: str) -> Iterator[Finding]:
+    """Give the findings of one lineage; ``usual_file``: the garr-tcs.ini that commands need not name."""
     left = status.days_left(now)
     again = f"Run: certbot renew --cert-name {status.name}"
     if left is None:
@@ -52,7 +52,8 @@ def assess(status: LineageStatus, now: datetime) -> Iterator[Finding]:
             again,
         )
     for each in status.deployments:
-        yield from _findings_of_deployment(status, each)
+        option = "" if each.source == usual_file else f" --garr-tcs-config {each.source}"
+        yield from _findings_of_deployment(status, each, option)
 
 
 def _unreadable_certificate(status: LineageStatus) -> Finding:
@@ -65,18 +66,19 @@ def _unreadable_certificate(status: LineageStatus) -> Finding:
     )
 
 
-def _findings_of_deployment(status: LineageStatus, each: DeploymentStatus) -> Iterator[Finding]:
+def _findings_of_deployment(status: LineageStatus, each: DeploymentStatus, file_option: str) -> Iterator[Finding]:
     where, lineage = f"[deploy {each.target}] of {each.source}", status.name
     again = "The next certbot renew deploys it."
     if status.installer != _OURS:
-        again = f"Its renewals do not deploy; run once: certbot install --garr-tcs --cert-name {lineage}"
+        again = f"Its renewals do not deploy; run once: certbot install --garr-tcs{file_option} --cert-name {lineage}"
     if each.outcome == records.FAILED:
         what = f"The deployment of {lineage} on {minute(each.tried_at)} failed: {each.error}"
         retry = "Every certbot renew tries again; run it once the cause is removed."
         yield Finding(Level.PROBLEM, "deployment-failed", where, what, retry)
     elif each.outcome == records.HELD:
-        what = f"The deployment of {lineage} was undone by certbot rollback, and waits for a newer certificate."
-        now = f"To deploy the current one: certbot install -i garr-tcs --cert-name {lineage}"
+        what = f"The deployment of {lineage} was undone by a rollback, and waits for a newer certificate."
+        installer = f"-i garr-tcs{file_option}"
+        now = f"To deploy the current one: certbot install {installer} --cert-name {lineage}"
         yield Finding(Level.NOTE, "deployment-held", where, what, now)
     elif each.outcome == PENDING:
         yield Finding(Level.WARNING, "never-deployed", where, f"Nothing of {lineage} was deployed there yet.", again)

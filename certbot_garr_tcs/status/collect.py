@@ -37,7 +37,7 @@ def collect(folders: CertbotFolders, now: datetime) -> StatusReport:
     runs = _runs(folders.logs, findings)
     statuses = tuple(_status(each, deployments.get(each.name, ()), runs, certbot) for each in found)
     for status in statuses:
-        findings += assess(status, now)
+        findings += assess(status, now, str(config.default_path(str(folders.config))))
     if os.access(renewal_dir, os.R_OK):
         findings += sections_without_lineage(deployments, renewal_dir)
     findings += assess_runs(runs, now)
@@ -67,7 +67,7 @@ def _lineages(renewal_dir: Path, findings: list[Finding]) -> Iterator[Lineage]:
                 "renewal-file-broken",
                 str(conf),
                 "The file is damaged: Certbot skips its certificate, which is not renewed.",
-                "Repair the file from a backup, or ask for the certificate again with certbot run --garr-tcs.",
+                "Repair the file from a backup, or ask for the certificate again.",
             )
         )
 

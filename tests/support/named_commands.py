@@ -25,6 +25,7 @@ COMMANDS = {
     "register --garr-tcs": ["register", "--garr-tcs"],
     "register --staging --garr-tcs": ["register", "--staging", "--garr-tcs"],
     "renew": ["renew"],
+    "renew --cert-name {}": ["renew", "--cert-name", "LINEAGE"],
     "renew --force-renewal --cert-name NAME": ["renew", "--force-renewal", "--cert-name", "LINEAGE"],
     "renew --force-renewal --cert-name NAME --authenticator %s": [
         *("renew", "--force-renewal", "--cert-name", "LINEAGE", "--authenticator", "garr-tcs")
