@@ -346,7 +346,7 @@ def test_the_command_that_gives_a_deployment_up_works_when_typed(practice_ca, ce
     """Its folder is gone with its disk: certbot renew names the command, and exits 1 until it was typed."""
     place = nginx.folder / "place"
     place.mkdir(mode=0o755)
-    section = nginx.section(fullchain=place / "www.pem", key=place / "www.key", test="sleep 10", reload="true")
+    section = nginx.section(fullchain=place / "www.pem", key=place / "www.key", test="sleep 4", reload="true")
     certbot.use(practice_ca, section.replace("probe", "# probe"))
     certbot.run("run", "-n", "--garr-tcs", "-d", NAME)
     nginx.cert = place / "www.pem"
