@@ -11,7 +11,6 @@ import re
 import stat
 import subprocess
 import sys
-import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -681,19 +680,6 @@ def test_ascii_terminals(host):
     result = subprocess.run(program, capture_output=True, text=True, check=False, env=environment)
     assert (result.returncode, result.stderr) == (0, "")
     assert "w\\xe8b" in result.stdout
-
-
-def test_a_thousand_lineages_take_a_second(host):
-    """Of this process's own time: a busy machine makes nobody wait for it. The benchmark shows the whole."""
-    certificate = material(names=("www.example.it", "example.it")).cert_pem
-    targets = [section(f"t{number}", f"host{number}") for number in range(100)]
-    host.ini(ACCOUNT + "".join(targets))
-    for number in range(1000):
-        host.lineage(f"host{number}", certificate=certificate)
-    lineages._read_lineage.cache_clear()
-    started = time.process_time()
-    assert host.status() == 0
-    assert time.process_time() - started < 1
 
 
 # The documentation
