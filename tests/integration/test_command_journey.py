@@ -31,7 +31,7 @@ def typed(request, make_certbot):
     certbot = make_certbot(request.param.executable)
 
     def run(*arguments, stdin="", expected=0, trusts=True):
-        environment = certbot.environment({"LANG": "C"})
+        environment = {**certbot.environment(), "LANG": "C"}
         if not trusts:
             del environment["REQUESTS_CA_BUNDLE"]
         result = subprocess.run(
