@@ -735,3 +735,52 @@ def test_an_open_journal_of_the_version_before_is_rolled_back(tls, journal):
     assert (tls / "cert").read_bytes() == b"old"
     assert file_at(tls / "cert").metadata.mode == 0o604
     assert journal.unfinished() == []
+
+
+# when the folders of the journal or of the target are not what they were
+
+
+def test_a_journal_that_is_no_folder_is_named(journal):
+    """Recovery and the next deployment end with its path, and not with a bare errno."""
+    journal.ensure()
+    journal.open.rmdir()
+    journal.open.touch()
+    with pytest.raises(DeployError, match=rf"cannot read the journal {journal.open}: Not a directory"):
+        journal.unfinished()
+    with pytest.raises(DeployError, match=r"cannot read the journal .*id\.json: Not a directory"):
+        resume(journal)
+
+
+def test_a_transaction_that_another_process_has_just_finished_is_no_error(journal):
+    """Its name was listed, and it is gone when its age is asked for."""
+    journal.ensure()
+    (journal.open / "gone.json").symlink_to("nowhere")
+    assert journal.unfinished() == ["gone"]
+
+
+def test_a_folder_that_vanishes_as_it_is_made_is_reported(tls, journal, monkeypatch):
+    """Somebody removes it between mkdir(2) and open(2)."""
+    wanted = change(tls / "new" / "a", b"x")
+    begun = begin(journal, [wanted])
+    monkeypatch.setattr(Folder, "make_folder", lambda *_: None)
+    with pytest.raises(DeployError, match=r"cannot create the folder .*new: somebody removes it"):
+        begun.apply([wanted])
+
+
+def test_what_cannot_be_seen_is_not_applied(tls, journal):
+    """In the place of the folder there is another one."""
+    wanted = change(put(tls / "a"), b"new")
+    begun = begin(journal, [wanted])
+    begun.apply([wanted])
+    assert begun.is_applied()
+    tls.rename(tls.parent / "away")
+    tls.mkdir(mode=0o755)
+    assert not begun.is_applied()
+
+
+def test_folders_that_were_never_made_need_no_removal(tls, journal):
+    """Killed before the first of two was made."""
+    begin(journal, [change(tls / "new" / "below" / "a", b"x")])
+    resume(journal).roll_back()
+    assert list(tls.iterdir()) == []
+    assert journal.unfinished() == []
