@@ -17,16 +17,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from configobj import ConfigObj
-from support.practice_ca import PracticeCa
 
-from certbot_garr_tcs.sandbox.certbot import Certbot, find_certbot
-from certbot_garr_tcs.sandbox.settings import account_section
-from certbot_garr_tcs.storage import replace_file
+from certbot_garr_tcs.sandbox.certbot import find_certbot
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from support.certbot_runner import CertbotRunner
+from support.practice_ca import PracticeCa
 
 NAME = "www.practice.example"
 
 
-def multiply(certbot: Certbot, count: int, installer: str | None) -> None:
+def multiply(certbot: CertbotRunner, count: int, installer: str | None) -> None:
     """Make many lineages of the one that was issued; it goes."""
     root = certbot.config_dir
     seed = ConfigObj(str(root / "renewal" / f"{NAME}.conf"), encoding="utf-8", interpolation=False)
@@ -55,10 +57,10 @@ def section(folder: Path, number: int) -> str:
     )
 
 
-def renew(certbot: Certbot) -> float:
+def renew(certbot: CertbotRunner) -> float:
     """Time one run of the timer."""
     started = time.perf_counter()
-    result = certbot.run("renew", "--no-random-sleep-on-renew")
+    result = certbot.run_as_process("renew", "--no-random-sleep-on-renew")
     seconds = time.perf_counter() - started
     if result.returncode or "(success)" in result.output:
         sys.exit(f"not a run where nothing is due:\n{result.output[-2000:]}")
@@ -77,15 +79,12 @@ def main() -> None:
         tls.mkdir(mode=0o755)
         certbots = {}
         with PracticeCa(folder / "ca") as ca:
-            account = account_section(ca.directory_url, ca.eab_kid, ca.eab_hmac_key)
             for kind in ("without", "with"):
-                shutil.copy(ca.ca_bundle, folder / "trust.pem")
-                certbot = certbots[kind] = Certbot(find_certbot(), folder / kind, folder / "trust.pem")
-                certbot.config_dir.mkdir(mode=0o700, parents=True)
+                certbot = certbots[kind] = CertbotRunner(find_certbot(), folder / kind)
                 targets = (
                     "".join(section(tls, number) for number in range(arguments.lineages)) if kind == "with" else ""
                 )
-                replace_file(certbot.ini, (account + "\n" + targets).encode())
+                certbot.use(ca, targets)
                 certbot.run("certonly", "-n", "-a", "garr-tcs", "-d", NAME)
                 multiply(certbot, arguments.lineages, "garr-tcs" if kind == "with" else None)
         for certbot in certbots.values():
