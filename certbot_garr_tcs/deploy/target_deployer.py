@@ -249,7 +249,7 @@ class TargetDeployer:
             self._service.test()
         except DeployError as error:
             if failed_before is not None and isinstance(error, CommandFailedError):
-                error = DeployError(f"{error.message}; it failed before we came, too", error.hint)
+                error = DeployError(f"{error.message}; it failed before this deployment, too", error.hint)
             raise self._roll_back(transaction, error) from error
         except BaseException:
             transaction.roll_back()

@@ -154,7 +154,7 @@ def test_what_a_command_prints_reaches_neither_terminal_nor_log_raw(practice_ca,
     certbot.use(practice_ca, nginx.section(test=f"sh -c 'printf \"{evil}\"; exit 1'"))
     result = certbot.run("run", "-n", "--garr-tcs", "-d", NAME, check=False)
     assert result.returncode == 1
-    assert "exit status 1: fake; it failed before we came, too" in " ".join(result.output.split())
+    assert "exit status 1: fake; it failed before this deployment, too" in " ".join(result.output.split())
     log = (certbot.logs_dir / "letsencrypt.log").read_bytes().decode()
     for letter in "\x1b\r\x07\u202e":
         assert letter not in result.output

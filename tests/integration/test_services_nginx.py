@@ -87,7 +87,7 @@ def test_a_config_broken_by_hand_keeps_the_old_certificate(site):
     (site.folder / "extra.conf").write_text("no such directive;\n")
     for failures in (1, 2):
         with pytest.raises(
-            DeployError, match=r"\[deploy site\]: .*unknown directive.*it failed before we came, too; the old"
+            DeployError, match=r"\[deploy site\]: .*unknown directive.*it failed before this deployment, too; the old"
         ):
             site.process().converge(LINEAGE)
         assert site.served() == old

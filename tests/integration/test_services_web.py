@@ -92,7 +92,7 @@ def test_each_renewal_is_served_and_a_broken_config_stops_it(service):
         good = config.read_text()
         config.write_text(good + "\nno-such-directive\n")
         third = site.renew()
-        with pytest.raises(DeployError, match=r"it failed before we came, too; the old files are back"):
+        with pytest.raises(DeployError, match=r"it failed before this deployment, too; the old files are back"):
             site.process().converge("www.example.it")
         assert site.served() == new.fingerprint
         config.write_text(good)

@@ -185,7 +185,9 @@ def test_a_failure_before_and_after_is_rolled_back(deployed, call):
     service.config_red = True
     process = deployed.process()
     process.deploy_cert(LINEAGE)
-    with pytest.raises(DeployError, match=r"\[deploy www\]: .*no good; it failed before we came, too; the old files"):
+    with pytest.raises(
+        DeployError, match=r"\[deploy www\]: .*no good; it failed before this deployment, too; the old files"
+    ):
         getattr(process, call)(*([] if call == "save" else [LINEAGE]))
     assert deployed.serves(old)
     assert "reload" not in calls(deployed)[3:]
